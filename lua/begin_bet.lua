@@ -1,0 +1,16 @@
+-- The first round trip of a bet: may this player bet, is no other bet of theirs under way, and which road is public now.
+-- KEYS  1 player:  2 bet-lock:  3 hazards-{DIFFICULTY}
+-- ARGV  1 generation  2 rate limit and window  3 lock token  4 lock ttl_s (0: take no lock)
+-- Returns { 'begun', unix_ms, hazard record or '' when there is none, '0'|'1' record unreadable } | { 'lock_held', retry_after_ms } | a refusal of the gate.
+-- Again with the same token: the same answer, for the lock is this caller's already.
+local refusal = refused_at_gate(KEYS[1], 'bet', true)
+if refusal then return refusal end
+
+if ARGV[4] ~= '0' then
+  local held_for_ms = take_lock(KEYS[2], ARGV[3], ARGV[4])
+  if held_for_ms > 0 then return { 'lock_held', text(held_for_ms) } end
+end
+
+local kind = redis.call('TYPE', KEYS[3]).ok
+local record = kind == 'string' and redis.call('GET', KEYS[3]) or ''
+return { 'begun', text(now_unix_ms()), record, (kind == 'string' or kind == 'none') and '0' or '1' }

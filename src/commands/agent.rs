@@ -1,0 +1,148 @@
+//! `faircross agent add | list`: the casino platforms that may call us and that we call. A running server sees a change
+//! within five seconds.
+
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::{Failure, SettingsOptions};
+use crate::chance::Chance;
+use crate::game::player::AgentId;
+use crate::ledger::Ledger;
+use crate::ledger::agents::{self, Agent};
+use crate::ledger::sealing::Sealing;
+use crate::play::context::{ledger_settings, read_configuration};
+use crate::wallet::{BodyEncoding, check_callback_url};
+
+/// Adds, changes and lists agents.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum AgentCommand {
+    /// Adds an agent, or replaces everything that is known of it.
+    Add(Box<AddOptions>),
+    /// Lists the agents, without their secrets.
+    List(ListOptions),
+}
+
+/// What is known of an agent.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AddOptions {
+    #[command(flatten)]
+    pub settings: SettingsOptions,
+    /// 1 to 50 characters of [A-Za-z0-9_].
+    #[arg(long)]
+    pub agent_id: String,
+    /// The secret that both sides name in their calls. Prefer the environment: FAIRCROSS_AGENT_CERT.
+    #[arg(long, env = "FAIRCROSS_AGENT_CERT", hide_env_values = true)]
+    pub cert: SecretString,
+    /// The operator's one callback address.
+    #[arg(long)]
+    pub callback_url: Url,
+    /// An address or CIDR block from which the agent may call us; repeatable.
+    #[arg(long, required = true)]
+    pub allow_ip: Vec<String>,
+    /// A currency that the agent's players play in; repeatable.
+    #[arg(long, required = true)]
+    pub currency: Vec<String>,
+    /// How the body of a callback is written: form, json_string or json_object.
+    #[arg(long, default_value = "form")]
+    pub encoding: String,
+    /// The offset from UTC in which the operator reads times, in minutes.
+    #[arg(long, default_value_t = 480, allow_hyphen_values = true)]
+    pub utc_offset_minutes: i32,
+    /// Signs each callback (X-Signature). Prefer the environment: FAIRCROSS_AGENT_SIGNATURE_SECRET.
+    #[arg(long, env = "FAIRCROSS_AGENT_SIGNATURE_SECRET", hide_env_values = true)]
+    pub signature_secret: Option<SecretString>,
+    /// Where launch urls point; the server's own page by default.
+    #[arg(long)]
+    pub frontend_url: Option<Url>,
+    /// Closes the agent: no new rounds, no calls accepted. What is owed to it is still sent.
+    #[arg(long)]
+    pub inactive: bool,
+}
+
+/// Nothing to choose.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ListOptions {
+    #[command(flatten)]
+    pub settings: SettingsOptions,
+}
+
+/// Adds or lists.
+///
+/// # Errors
+/// When an option is not what it should be, by name, or PostgreSQL cannot be used.
+pub async fn run(command: AgentCommand) -> Result<(), Failure> {
+    match command {
+        AgentCommand::Add(options) => add(*options).await,
+        AgentCommand::List(options) => list(&options).await,
+    }
+}
+
+async fn add(options: AddOptions) -> Result<(), Failure> {
+    let (settings, secrets) = options.settings.with_secrets()?;
+    let agent_id = AgentId::parse(&options.agent_id).map_err(|error| format!("--agent-id: {error}"))?;
+    if options.cert.expose_secret().is_empty() {
+        return Err("--cert: must not be empty".into());
+    }
+    let encoding = BodyEncoding::parse(&options.encoding).ok_or("--encoding: one of form, json_string, json_object")?;
+    if !(-840..=840).contains(&options.utc_offset_minutes) {
+        return Err("--utc-offset-minutes: between -840 and 840".into());
+    }
+    check_callback_url(&options.callback_url, settings.wallet.allow_private_callbacks)
+        .map_err(|error| format!("--callback-url: {error}"))?;
+    let game = read_configuration(&settings)?;
+    if let Some(unknown) = options.currency.iter().find(|code| game.currency(code).is_none()) {
+        let known: Vec<&str> = game.currencies().map(|rules| rules.code.as_str()).collect();
+        return Err(format!("--currency: the game is not played in {unknown}, but in {}", known.join(", ")).into());
+    }
+    let agent = Agent {
+        agent_id,
+        certificate: options.cert,
+        signature_secret: options.signature_secret,
+        callback_url: options.callback_url.to_string(),
+        encoding: encoding.as_str().to_owned(),
+        utc_offset_minutes: options.utc_offset_minutes,
+        allowed_addresses: options.allow_ip.iter().map(|text| address_block(text)).collect::<Result<_, _>>()?,
+        currencies: options.currency,
+        frontend_url: options.frontend_url.map(Into::into),
+        active: !options.inactive,
+    };
+    let ledger = Ledger::connect(&ledger_settings(&settings)?)?;
+    let sealing = Sealing::new(secrets.sealing_key.expose_secret(), Chance);
+    ledger
+        .run(async |connection| agents::upsert(connection, &sealing, &agent).await)
+        .await?;
+    println!(
+        "agent {} is {}; running servers know it within five seconds",
+        agent.agent_id,
+        if agent.active { "set" } else { "closed" }
+    );
+    Ok(())
+}
+
+/// An address is a block of one.
+fn address_block(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_| format!("--allow-ip: {text} is neither an address nor a CIDR block"))
+}
+
+async fn list(options: &ListOptions) -> Result<(), Failure> {
+    let (settings, secrets) = options.settings.with_secrets()?;
+    let ledger = Ledger::connect(&ledger_settings(&settings)?)?;
+    let sealing = Sealing::new(secrets.sealing_key.expose_secret(), Chance);
+    let all = ledger.run(async |connection| agents::all(connection, &sealing).await).await?;
+    for agent in all {
+        let addresses: Vec<String> = agent.allowed_addresses.iter().map(ToString::to_string).collect();
+        println!(
+            "{}  {}  {}  {}  callback {}  from {}",
+            agent.agent_id,
+            if agent.active { "active" } else { "inactive" },
+            agent.currencies.join(","),
+            agent.encoding,
+            agent.callback_url,
+            addresses.join(","),
+        );
+    }
+    Ok(())
+}

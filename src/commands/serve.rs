@@ -1,0 +1,102 @@
+//! `faircross serve`: the server. SIGTERM or Ctrl-C drains it: no new bets, requests in flight finish, jobs let go.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, SettingsOptions};
+use crate::play::Context;
+use crate::settings::{LogFormat, LogSettings};
+use crate::{http, jobs};
+
+/// Serves players and operators.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeOptions {
+    #[command(flatten)]
+    pub settings: SettingsOptions,
+}
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// When a setting is wrong, PostgreSQL cannot be reached or is not migrated, or the address is taken.
+pub async fn run(options: ServeOptions) -> Result<(), Failure> {
+    let (settings, secrets) = options.settings.with_secrets()?;
+    start_logging(&settings.log);
+    crate::failpoint::arm();
+    http::metrics::install();
+    for warning in settings.warnings() {
+        tracing::warn!("{} {}", warning.setting, warning.explanation);
+    }
+    let listener = TcpListener::bind((settings.server.bind, settings.server.port)).map_err(|error| {
+        format!(
+            "server.port: {}:{} cannot be used: {error}",
+            settings.server.bind, settings.server.port
+        )
+    })?;
+    let address = listener.local_addr()?;
+    let context = Context::start(settings, secrets).await?;
+    warn_of_unsafe_redis(&context).await;
+    jobs::start(&context).await?;
+    let server = http::server::serve(Arc::clone(&context), listener)?;
+    let handle = server.handle();
+    println!("listening on http://{address}");
+    tracing::info!(%address, configuration = context.configuration.version, "serving");
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stopping = Arc::clone(&context);
+    tokio::spawn(async move {
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        tracing::info!("draining: no new bets, requests in flight finish");
+        stopping.shutdown.cancel();
+        handle.stop(true).await;
+    });
+    server.await?;
+    drain(&context).await;
+    Ok(())
+}
+
+/// Lets the work that outlives its requests finish, as long as the settings allow. What is left is finished by another
+/// server, or by this one when it is started again.
+async fn drain(context: &Arc<Context>) {
+    context.shutdown.cancel();
+    context.tasks.close();
+    let patience = Duration::from_secs(context.settings.server.shutdown_timeout_s);
+    if tokio::time::timeout(patience, context.tasks.wait()).await.is_err() {
+        tracing::warn!("some calls were still under way; the outbox sends them again");
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(2), context.ledger.close()).await;
+    tracing::info!("stopped");
+}
+
+/// Redis may evict sessions or forget them in a crash when it is set up so; that costs players their place on the road until
+/// they name it, so it is said at every start.
+async fn warn_of_unsafe_redis(context: &Context) {
+    match context.live.server_info().await {
+        Ok(info) => {
+            if info.maxmemory_policy != "noeviction" {
+                tracing::warn!(
+                    policy = info.maxmemory_policy,
+                    "Redis may evict sessions: set maxmemory-policy noeviction"
+                );
+            }
+            if info.append_only == Some(false) {
+                tracing::warn!("Redis keeps no append-only file: set appendonly yes (config/redis.conf)");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "Redis cannot be reached yet; rounds are refused until it can"),
+    }
+}
+
+fn start_logging(settings: &LogSettings) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr);
+    match settings.format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.init(),
+    }
+}

@@ -1,0 +1,236 @@
+//! Request bodies: read with a limit and a deadline, then taken as JSON objects whose errors name the field. Nothing here
+//! answers; a body that cannot be taken becomes a [`Problem`].
+
+use std::time::Duration;
+
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest,
+    dev::Payload,
+    http::header,
+    web::{Bytes, BytesMut},
+};
+use futures::{StreamExt, future::LocalBoxFuture};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
+
+use super::problem::{Code, Problem};
+
+/// The largest body that is taken, in bytes.
+pub const BODY_LIMIT_BYTES: usize = 16 * 1024;
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest explanation that is sent back, in characters; a client's own text may be in it.
+const DETAIL_LIMIT: usize = 240;
+/// The highest lane number that any road can have.
+const HIGHEST_LANE: u8 = 63;
+
+/// A JSON object. Unknown fields are ignored; everything else that does not fit is refused by name.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = request.content_type().eq_ignore_ascii_case("application/json");
+        let reading = read(request, payload);
+        Box::pin(async move {
+            if !is_json {
+                return Err(Problem::new(Code::UnsupportedMediaType, "send Content-Type: application/json"));
+            }
+            parse(&reading.await?).map(Body)
+        })
+    }
+}
+
+/// The bytes of a body, at most [`BODY_LIMIT_BYTES`] of them and in good time.
+pub fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Bytes, Problem>> + 'static {
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let is_encoded = request
+        .headers()
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|value| value != "identity");
+    let payload = payload.take();
+    async move {
+        if is_encoded {
+            return Err(Problem::new(Code::UnsupportedMediaType, "compressed bodies are not taken"));
+        }
+        if announced.is_some_and(|length: u64| length > BODY_LIMIT_BYTES as u64) {
+            return Err(too_large());
+        }
+        match tokio::time::timeout(BODY_DEADLINE, collect(payload)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Problem::new(Code::RequestTimeout, "the body took too long to arrive")),
+        }
+    }
+}
+
+async fn collect(mut payload: Payload) -> Result<Bytes, Problem> {
+    let mut whole = Bytes::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Problem::new(Code::ValidationFailed, "the body is incomplete"))?;
+        if whole.len() + chunk.len() > BODY_LIMIT_BYTES {
+            return Err(too_large());
+        }
+        // Most bodies come in one piece, which is taken as it is.
+        if whole.is_empty() {
+            whole = chunk;
+        } else {
+            let mut longer = BytesMut::from(whole);
+            longer.extend_from_slice(&chunk);
+            whole = longer.freeze();
+        }
+    }
+    Ok(whole)
+}
+
+fn too_large() -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("a body has at most {BODY_LIMIT_BYTES} bytes"))
+}
+
+/// Reads a JSON object into `T`; the error names the field where there is one.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // The derived readers would also take an array for an object, field by field in the order of the source.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(Code::ValidationFailed, "the body is not a JSON object"));
+    }
+    // Only what cannot be read is read again, to find out where it went wrong.
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let field = error.path().to_string();
+        let reason = shortened(&error.into_inner().to_string());
+        // The reason names a missing field itself; "." stands for the whole object.
+        if field == "." {
+            Problem::new(Code::ValidationFailed, reason)
+        } else {
+            Problem::validation(&field, reason)
+        }
+    })?;
+    deserializer
+        .end()
+        .map_err(|_| Problem::new(Code::ValidationFailed, "there is something after the JSON object"))?;
+    Ok(value)
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(DETAIL_LIMIT).collect()
+}
+
+/// A lane number of a request: 0 to 63.
+pub fn lane<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let lane = u8::deserialize(deserializer)?;
+    if lane > HIGHEST_LANE {
+        return Err(D::Error::custom(format!(
+            "invalid value: {lane}, expected a lane from 0 to {HIGHEST_LANE}"
+        )));
+    }
+    Ok(lane)
+}
+
+/// The same where it may be left out.
+pub fn optional_lane<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    #[derive(Deserialize)]
+    struct Lane(#[serde(deserialize_with = "lane")] u8);
+    Ok(Option::<Lane>::deserialize(deserializer)?.map(|Lane(lane)| lane))
+}
+
+/// A name that may be left out. An empty text names nothing, and whoever sends it means something that it does not say.
+pub fn optional_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    match name {
+        Some(name) if name.is_empty() => Err(D::Error::custom("invalid value: an empty text, expected a name or nothing")),
+        name => Ok(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, HttpResponse, test, web};
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Example {
+        bet_amount: String,
+        #[serde(deserialize_with = "lane")]
+        line_number: u8,
+        #[serde(default, deserialize_with = "optional_lane")]
+        other_line: Option<u8>,
+    }
+
+    fn refusal(body: &str) -> String {
+        parse::<Example>(body.as_bytes()).expect_err("refused").to_string()
+    }
+
+    #[::core::prelude::v1::test]
+    fn unknown_fields_are_ignored_and_null_is_absent() {
+        let example: Example = parse(br#" {"betAmount":"1.00","lineNumber":63,"otherLine":null,"more":{"x":1}}"#).expect("a good body");
+        assert_eq!(
+            (example.bet_amount.as_str(), example.line_number, example.other_line),
+            ("1.00", 63, None)
+        );
+    }
+
+    #[::core::prelude::v1::test]
+    fn a_wrong_field_is_named() {
+        assert!(refusal(r#"{"betAmount":1.00,"lineNumber":0}"#).starts_with("validation_failed: betAmount: invalid type"));
+        for lane in ["-1", "1.0", "64", "256", "1e400", "99999999999999999999", "\"1\"", "null"] {
+            let text = refusal(&format!(r#"{{"betAmount":"1","lineNumber":{lane}}}"#));
+            assert!(text.starts_with("validation_failed: lineNumber"), "{lane}: {text}");
+        }
+        assert!(refusal(r#"{"betAmount":"1","lineNumber":1,"otherLine":-1}"#).starts_with("validation_failed: otherLine"));
+        assert!(refusal(r#"{"betAmount":"1"}"#).contains("missing field `lineNumber`"));
+        assert!(refusal(r#"{"betAmount":"1","betAmount":"2","lineNumber":1}"#).contains("duplicate field `betAmount`"));
+    }
+
+    #[::core::prelude::v1::test]
+    fn what_is_not_an_object_is_refused() {
+        for body in [
+            "",
+            "[\"1.00\",1]",
+            "null",
+            "\"x\"",
+            "{",
+            "{}{}",
+            "{\"betAmount\":\"1\",\"lineNumber\":1} x",
+        ] {
+            assert!(refusal(body).starts_with("validation_failed"), "{body}");
+        }
+    }
+
+    async fn answer(request: test::TestRequest) -> u16 {
+        let handler = |_: Body<Example>| async { HttpResponse::Ok().finish() };
+        let app = test::init_service(App::new().route("/", web::post().to(handler))).await;
+        test::call_service(&app, request.uri("/").to_request()).await.status().as_u16()
+    }
+
+    #[actix_web::test]
+    async fn type_and_size_are_checked() {
+        let good = r#"{"betAmount":"1.00","lineNumber":1}"#;
+        let post = || test::TestRequest::post().insert_header(("content-type", "application/json; charset=utf-8"));
+        assert_eq!(answer(post().set_payload(good)).await, 200);
+        assert_eq!(answer(test::TestRequest::post().set_payload(good)).await, 415);
+        assert_eq!(
+            answer(
+                test::TestRequest::post()
+                    .insert_header(("content-type", "text/plain"))
+                    .set_payload(good)
+            )
+            .await,
+            415
+        );
+        assert_eq!(
+            answer(post().insert_header(("content-encoding", "gzip")).set_payload(good)).await,
+            415
+        );
+        let padded = |bytes: usize| format!("{good}{}", " ".repeat(bytes - good.len()));
+        assert_eq!(answer(post().set_payload(padded(BODY_LIMIT_BYTES))).await, 200);
+        assert_eq!(answer(post().set_payload(padded(BODY_LIMIT_BYTES + 1))).await, 413);
+    }
+}

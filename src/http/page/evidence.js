@@ -1,0 +1,50 @@
+// What a check of a past round can be held against: the stored configuration document of its version, the day's
+// published anchor, and what this very browser noted before the bet. The notes stay on the player's device; they are
+// what makes the check independent, because the server cannot change them afterwards.
+
+import { LostAnswer, Problem, bytesOf, call } from "./api.js";
+import { placeOfEpoch } from "./verify.js";
+
+const NOTES_KEY = "faircross.notedBeforeBet";
+const MOST_NOTES = 200;
+const CHAIN_PATIENCE_MS = 2_000;
+
+/** Notes what a bet was promised: commitment, user seed and epoch, as they were when it was placed. */
+export function noteBet(betId, promised) {
+  const notes = Object.entries({ ...readNotes(), [betId]: promised });
+  try {
+    localStorage.setItem(NOTES_KEY, JSON.stringify(Object.fromEntries(notes.slice(-MOST_NOTES))));
+  } catch {
+    // Private windows may have no storage; the check then says nothing about notes.
+  }
+}
+
+function readNotes() {
+  try {
+    return JSON.parse(localStorage.getItem(NOTES_KEY)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/** Gathers evidence for a claim; what cannot be had is left out, and the check says so. */
+export async function gatherEvidence(claim, betId) {
+  const [configurationBytes, publishedDay] = await Promise.all([
+    claim.configVersion === null ? null : ifAvailable(bytesOf(`/api/fairness/config/${encodeURIComponent(claim.configVersion)}`)),
+    claim.hazardEpoch === null ? null : ifAvailable(dayOf(Number(claim.hazardEpoch))),
+  ]);
+  return { configurationBytes, publishedDay, witness: readNotes()[betId] ?? null };
+}
+
+function dayOf(epoch) {
+  return call("GET", `/api/hazards/chain/${placeOfEpoch(epoch).date}`, { patienceMs: CHAIN_PATIENCE_MS });
+}
+
+async function ifAvailable(answer) {
+  try {
+    return await answer;
+  } catch (failure) {
+    if (failure instanceof Problem || failure instanceof LostAnswer) return null;
+    throw failure;
+  }
+}

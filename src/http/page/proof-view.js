@@ -1,0 +1,59 @@
+// Shows a checked round: the verdict in one line, every check with its mark and reason, and the shell line with which
+// anyone can check the commitment without this page.
+
+import { element, sprite } from "./elements.js";
+import { shellLine } from "./verify.js";
+
+const MARKS = new Map([
+  [true, { name: "tick", className: "check-ok", spoken: "ok" }],
+  [false, { name: "cross", className: "check-bad", spoken: "does not match" }],
+  [null, { name: "dash", className: "check-open", spoken: "not checked" }],
+]);
+
+/** The result of checkRound as an element. */
+export function proofView(result, claim, lanes) {
+  const view = element("div", "proof", verdict(result), element("ul", "checks", ...result.checks.map(checkLine)));
+  if (result.road) {
+    view.append(strip(result.road.collisionColumns, lanes, claim.outcome), shell(claim), roundKeyLine(result.road.roundKey));
+  }
+  return view;
+}
+
+function verdict({ valid, firstMismatch }) {
+  const [tone, mark, line] = valid ? ["ok", "tick", "This round is what its seeds say."]
+    : firstMismatch ? ["bad", "cross", `Does not match: ${firstMismatch.name.toLowerCase()}.`]
+      : ["open", "dash", "Nothing contradicts it, but there was no commitment to compare with."];
+  const box = element("p", `verdict verdict-${tone}`, sprite(mark), element("strong", "", line));
+  box.setAttribute("role", "status");
+  return box;
+}
+
+function checkLine({ name, ok, detail }) {
+  const mark = MARKS.get(ok);
+  return element("li", `check ${mark.className}`, sprite(mark.name),
+    element("span", "check-name", name, element("span", "spoken", `: ${mark.spoken}`)), element("span", "check-detail", detail));
+}
+
+// The whole road at a glance: one cell per lane, hazards marked, and the lane on which the round ended.
+function strip(hazardColumns, lanes, outcome) {
+  const hazards = new Set(hazardColumns);
+  const cells = Array.from({ length: lanes }, (_, column) => {
+    const isEnd = outcome !== null && outcome.lastLane === column;
+    return element("span", `cell${hazards.has(column) ? " cell-hazard" : ""}${isEnd ? " cell-end" : ""}`, String(column));
+  });
+  const row = element("div", "strip", ...cells);
+  row.setAttribute("role", "img");
+  row.setAttribute("aria-label", `Hazards on columns ${hazardColumns.join(", ") || "none"}, counted from 0`);
+  const legend = "Columns counted from 0. Red: a hazard waited there. Outlined: where the round ended.";
+  return element("div", "strip-frame", row, element("p", "fine", legend));
+}
+
+function shell(claim) {
+  return element("div", "shell", element("p", "fine", "The same without this page, in any shell:"),
+    element("code", "hash", shellLine(claim.serverSeed)),
+    element("p", "fine", "It must print the commitment:"), element("code", "hash", claim.hashedServerSeed || "—"));
+}
+
+function roundKeyLine(roundKey) {
+  return element("p", "fine", "Round key ", element("code", "hash", roundKey));
+}

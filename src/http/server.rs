@@ -1,0 +1,113 @@
+//! Puts the server together: routes, what surrounds them, limits and workers. Signals are the caller's: stopping the returned
+//! server's handle gracefully lets requests in flight finish within the set time.
+
+use std::{future::ready, io, net::TcpListener, sync::Arc, time::Duration};
+
+use actix_http::{HttpService, Protocol, error::DispatchError};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::{
+    App, Error,
+    body::BoxBody,
+    dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceResponse},
+    middleware::from_fn,
+    web,
+};
+use secrecy::ExposeSecret;
+use tokio::net::TcpStream;
+use utoipa_actix_web::AppExt;
+
+use super::{
+    boundary, metrics,
+    openapi::{Reference, reader, unrouted},
+    patience::Patient,
+    problem::{Code, Problem},
+    routes::routes,
+    tokens::SessionTokens,
+};
+use crate::{chance::Chance, clock::Clock, play::context::Context};
+
+/// How long the head of a request may take to arrive; a body has a deadline of its own.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a caller may take to close a connection that we have closed.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What the application is made of besides the context: made once, shared by the workers.
+#[derive(Clone)]
+pub struct Parts {
+    pub tokens: web::Data<SessionTokens>,
+    pub reference: web::Data<Reference>,
+    pub clock: Clock,
+    pub chance: Chance,
+}
+
+/// The routes with all that surrounds them. Handlers also need a `web::Data<Context>`.
+pub fn application(
+    parts: &Parts,
+) -> App<impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()> + use<>> {
+    let (clock, chance) = (parts.clock, parts.chance);
+    App::new()
+        .into_utoipa_app()
+        .configure(routes)
+        .into_app()
+        .service(reader())
+        .app_data(parts.tokens.clone())
+        .app_data(parts.reference.clone())
+        .app_data(query_errors())
+        .default_service(web::to(unrouted))
+        .wrap(from_fn(move |request, next| boundary::surround(clock, chance, request, next)))
+}
+
+/// A running server on `listener`.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<Server> {
+    context.tasks.spawn(metrics::keep_up(context.shutdown.clone()));
+    let settings = context.settings.server.clone();
+    let key = context.secrets.jwt_key.expose_secret();
+    let tokens = SessionTokens::new(key, context.settings.session.token_ttl_s, context.clock);
+    let parts = Parts {
+        tokens: web::Data::new(tokens),
+        reference: web::Data::new(Reference::generate()),
+        clock: context.clock,
+        chance: context.chance,
+    };
+    // What actix-web's own server does, but every connection is a patient one.
+    let builder = Server::build()
+        .workers(settings.workers)
+        .shutdown_timeout(settings.shutdown_timeout_s)
+        .disable_signals();
+    let draining = builder.graceful_shutdown_signal();
+    let clock = context.clock;
+    let server = builder.listen("faircross", listener, move || {
+        let draining = draining.clone();
+        let application = application(&parts).app_data(web::Data::from(Arc::clone(&context)));
+        let service = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_DEADLINE)
+            .client_disconnect_timeout(CLOSE_DEADLINE)
+            .finish(map_config(
+                application.into_factory().map_err(|error| error.error_response()),
+                |()| AppConfig::default(),
+            ));
+        fn_service(move |connection: TcpStream| {
+            // It saves a moment at best, and whoever has hung up already has no peer.
+            let _ = connection.set_nodelay(true);
+            let peer = connection.peer_addr().ok();
+            ready(Ok::<_, DispatchError>((Patient::new(connection, clock), Protocol::Http1, peer)))
+        })
+        .and_then(service)
+    })?;
+    Ok(server.run())
+}
+
+/// A query that cannot be read is refused like a body.
+fn query_errors() -> web::QueryConfig {
+    web::QueryConfig::default().error_handler(|error, _| Problem::new(Code::ValidationFailed, format!("query: {error}")).into())
+}

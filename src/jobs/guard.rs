@@ -1,0 +1,91 @@
+//! The one wrapper around every job.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::Instrument as _;
+
+use super::Job;
+use crate::play::Context;
+
+/// Whether a job is running in this process. One for each job that is scheduled.
+#[derive(Default)]
+pub struct NoOverlap {
+    running: AtomicBool,
+}
+
+/// What became of one ring of the alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Failed,
+    TimedOut,
+    /// The last run of this process is not over.
+    StillRunning,
+    /// Another server has the lock, or Redis is down and the job does not run without it.
+    NotOurs,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::StillRunning => "still_running",
+            Self::NotOurs => "not_ours",
+        }
+    }
+}
+
+/// Runs a job once, if it is this server's turn. The lock is given back by its token; a holder that outlives its lock gives
+/// back nothing that is not its own.
+pub async fn run_once(context: &Arc<Context>, job: &'static Job, guard: &NoOverlap) -> Outcome {
+    if guard.running.swap(true, Ordering::AcqRel) {
+        return count(job, Outcome::StillRunning);
+    }
+    let outcome = run_locked(context, job)
+        .instrument(tracing::info_span!("job", name = job.name))
+        .await;
+    guard.running.store(false, Ordering::Release);
+    count(job, outcome)
+}
+
+async fn run_locked(context: &Arc<Context>, job: &'static Job) -> Outcome {
+    let Some((lock, ttl_s)) = job.lock else {
+        return run(context, job).await;
+    };
+    let token = context.chance.token();
+    match context.live.acquire(lock, &token, ttl_s).await {
+        Ok(true) => {
+            let outcome = run(context, job).await;
+            let _ = context.live.release(lock, &token).await;
+            outcome
+        }
+        Ok(false) => Outcome::NotOurs,
+        Err(_) if job.runs_without_redis => run(context, job).await,
+        Err(_) => Outcome::NotOurs,
+    }
+}
+
+async fn run(context: &Arc<Context>, job: &'static Job) -> Outcome {
+    match tokio::time::timeout(job.time_limit, (job.run)(Arc::clone(context))).await {
+        Ok(Ok(report)) => {
+            tracing::trace!(report, "done");
+            Outcome::Done
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "a job failed and runs again at its time");
+            Outcome::Failed
+        }
+        Err(_) => {
+            tracing::warn!(limit_s = job.time_limit.as_secs(), "a job took too long and was given up");
+            Outcome::TimedOut
+        }
+    }
+}
+
+fn count(job: &Job, outcome: Outcome) -> Outcome {
+    metrics::counter!("faircross_job_runs_total", "job" => job.name, "outcome" => outcome.as_str()).increment(1);
+    outcome
+}

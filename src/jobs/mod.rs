@@ -1,0 +1,186 @@
+//! What the server does by itself. The schedule is the table [`SCHEDULE`]: what rings, under which lock, what it does. One
+//! wrapper runs every job: never over itself, on one server at a time where a lock says so, with a time limit, a span and a
+//! metric. Every job is a function that can be called at any time, by any number of servers, and is safe when it stops half
+//! way; the locks only spare work, and where money waits a job runs without its lock when Redis is down.
+
+mod cleanup;
+mod guard;
+mod pace;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio_cron_scheduler::{Job as CronJob, JobScheduler, JobSchedulerError};
+
+pub use guard::{NoOverlap, Outcome, run_once};
+
+use crate::live::keys;
+use crate::play::{Context, deliver, hazards, lobby, recover};
+
+/// What a job reports or fails with; both only go to the log.
+pub type Report = Result<String, Box<dyn std::error::Error + Send + Sync>>;
+
+/// When a job runs.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// At each instant of a cron expression from the settings.
+    Cron(fn(&Context) -> &str),
+    /// Again and again, so many milliseconds after the last run.
+    EveryMs(fn(&Context) -> u64),
+    /// Right after each hazard epoch of Redis's clock begins.
+    EachEpoch,
+}
+
+/// One row of the schedule.
+pub struct Job {
+    /// The name in logs and metrics.
+    pub name: &'static str,
+    pub pace: Pace,
+    /// The lock in Redis and its life in seconds; `None`: every server runs it.
+    pub lock: Option<(&'static str, u64)>,
+    /// Whether it runs without the lock while Redis is down.
+    pub runs_without_redis: bool,
+    /// After this it is given up, to run again at its time.
+    pub time_limit: Duration,
+    pub run: fn(Arc<Context>) -> BoxFuture<'static, Report>,
+}
+
+/// Everything the server does by itself.
+pub static SCHEDULE: [Job; 9] = [
+    Job {
+        name: "hazards",
+        pace: Pace::EachEpoch,
+        lock: Some((keys::HAZARD_REFRESH_LOCK, 5)),
+        runs_without_redis: false,
+        time_limit: Duration::from_secs(4),
+        run: |context| {
+            Box::pin(async move {
+                let now_unix_ms = hazards::refresh(&context).await?;
+                hazards::publish_anchors(&context, now_unix_ms).await?;
+                Ok("the road is published".to_owned())
+            })
+        },
+    },
+    Job {
+        name: "sweep",
+        pace: Pace::EveryMs(|context| context.settings.recovery.sweep_every_ms),
+        lock: None,
+        runs_without_redis: true,
+        time_limit: Duration::from_secs(30),
+        run: |context| Box::pin(async move { Ok(format!("{:?}", recover::sweep(&context).await?)) }),
+    },
+    Job {
+        name: "quick-retries",
+        pace: Pace::EveryMs(|context| context.settings.recovery.drain_every_ms),
+        lock: None,
+        runs_without_redis: true,
+        time_limit: Duration::from_secs(30),
+        run: |context| Box::pin(async move { Ok(format!("{} calls claimed", deliver::drain(&context).await?)) }),
+    },
+    Job {
+        name: "wallet-retry",
+        pace: Pace::Cron(|context| &context.settings.jobs.wallet_retry),
+        lock: Some((keys::WALLET_RETRY_SCHEDULER_LOCK, 60)),
+        runs_without_redis: true,
+        time_limit: Duration::from_secs(50),
+        run: |context| {
+            Box::pin(async move {
+                let (claimed, handed_over) = (deliver::drain(&context).await?, deliver::review(&context).await?);
+                Ok(format!("{claimed} calls claimed, {handed_over} handed to people"))
+            })
+        },
+    },
+    Job {
+        name: "record-probe",
+        pace: Pace::EveryMs(|context| context.settings.recovery.probe_every_ms),
+        lock: None,
+        runs_without_redis: true,
+        time_limit: Duration::from_secs(5),
+        run: |context| Box::pin(async move { Ok(format!("writable: {}", context.ledger.probe().await)) }),
+    },
+    Job {
+        name: "agents",
+        pace: Pace::EveryMs(|_| 5_000),
+        lock: None,
+        runs_without_redis: true,
+        time_limit: Duration::from_secs(5),
+        run: |context| {
+            Box::pin(async move {
+                context.refresh_agents().await?;
+                Ok("read".to_owned())
+            })
+        },
+    },
+    Job {
+        name: "presence",
+        pace: Pace::EveryMs(|_| 2_000),
+        lock: None,
+        runs_without_redis: false,
+        time_limit: Duration::from_secs(5),
+        run: |context| {
+            Box::pin(async move {
+                lobby::write_activity(&context).await?;
+                lobby::write_payloads(&context).await?;
+                Ok("written".to_owned())
+            })
+        },
+    },
+    Job {
+        name: "bet-cleanup",
+        pace: Pace::Cron(|context| &context.settings.jobs.bet_cleanup),
+        lock: Some((keys::BET_CLEANUP_LOCK, 300)),
+        runs_without_redis: false,
+        time_limit: Duration::from_secs(280),
+        run: |context| Box::pin(cleanup::bets(context)),
+    },
+    Job {
+        name: "wallet-audit-cleanup",
+        pace: Pace::Cron(|context| &context.settings.jobs.wallet_audit_cleanup),
+        lock: Some((keys::WALLET_AUDIT_CLEANUP_LOCK, 300)),
+        runs_without_redis: false,
+        time_limit: Duration::from_secs(280),
+        run: |context| Box::pin(cleanup::calls(context)),
+    },
+];
+
+/// The row of that name.
+pub fn job(name: &str) -> Option<&'static Job> {
+    SCHEDULE.iter().find(|job| job.name == name)
+}
+
+/// Starts the whole schedule. It ends with the context's shutdown signal.
+///
+/// # Errors
+/// When a cron expression cannot be read or the scheduler does not start.
+pub async fn start(context: &Arc<Context>) -> Result<(), JobSchedulerError> {
+    let mut alarms = JobScheduler::new().await?;
+    for job in &SCHEDULE {
+        let guard = Arc::new(guard::NoOverlap::default());
+        match job.pace {
+            Pace::Cron(expression) => {
+                let shared = Arc::clone(context);
+                // The alarm only rings: its runs may overlap and every server hears it. The wrapper sees to the rest.
+                let alarm = CronJob::new_async(expression(context), move |_, _| {
+                    let (shared, guard) = (Arc::clone(&shared), Arc::clone(&guard));
+                    Box::pin(async move {
+                        let run = Arc::clone(&shared);
+                        let _ = shared.tasks.spawn(async move { run_once(&run, job, &guard).await }).await;
+                    })
+                })?;
+                alarms.add(alarm).await?;
+            }
+            Pace::EveryMs(_) | Pace::EachEpoch => {
+                let shared = Arc::clone(context);
+                context.tasks.spawn(async move { pace::keep(&shared, job, &guard).await });
+            }
+        }
+    }
+    alarms.start().await?;
+    let shared = Arc::clone(context);
+    context.tasks.spawn(async move {
+        shared.shutdown.cancelled().await;
+        let _ = alarms.shutdown().await;
+    });
+    Ok(())
+}

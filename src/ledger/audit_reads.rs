@@ -1,0 +1,206 @@
+//! What the audit reads page by page: bets with everything that belongs to them, and the players' sealed seeds. Pages are by
+//! key, so that a table of any size is walked in constant memory. Reads only, inside the audit's one transaction.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::ledger::LedgerError;
+use crate::ledger::bets::BetState;
+
+/// A bet as the audit looks at it, from `bets` or from `bets_archive`.
+#[derive(Clone, Debug)]
+pub struct AuditedBet {
+    pub bet_id: Uuid,
+    pub sequence: i64,
+    pub agent_id: String,
+    pub user_id: String,
+    pub currency: String,
+    pub decimal_places: i16,
+    pub difficulty: String,
+    pub stake_minor: i64,
+    pub configuration_version: i32,
+    pub max_lane: i16,
+    pub state: BetState,
+    pub user_seed: String,
+    pub nonce: i64,
+    pub commitment: String,
+    pub server_seed_sealed: Vec<u8>,
+    pub hazard_epoch: i64,
+    pub hazard_seed: String,
+    pub message: String,
+    pub last_lane: i16,
+    pub end_reason: Option<String>,
+    pub coefficient_hundredths: i64,
+    pub payout_minor: i64,
+    /// How old the bet is, in seconds by PostgreSQL's clock.
+    pub age_s: i64,
+    /// How long its deadline has been over, in seconds; negative before.
+    pub past_deadline_s: i64,
+}
+
+/// Which of the two tables of bets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BetTable {
+    Current,
+    Archive,
+}
+
+/// A statement whose rows are [`AuditedBet`]s.
+macro_rules! audited_bets {
+    ($after:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            AuditedBet,
+            r#"select bet_id, sequence, agent_id, user_id, currency, decimal_places, difficulty, stake_minor, configuration_version, max_lane,
+                state as "state: BetState", user_seed, nonce, commitment, server_seed_sealed, hazard_epoch, hazard_seed, message, last_lane,
+                end_reason, coefficient_hundredths, payout_minor, extract(epoch from now() - created_at)::bigint as "age_s!",
+                extract(epoch from now() - deadline_at)::bigint as "past_deadline_s!" "# + $after
+            $(, $argument)*
+        )
+    };
+}
+
+/// The bets of a table whose id is above `after`, by id: at most `limit`.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn bets_after(connection: &mut PgConnection, table: BetTable, after: Uuid, limit: i64) -> Result<Vec<AuditedBet>, LedgerError> {
+    Ok(match table {
+        BetTable::Current => {
+            audited_bets!("from bets where bet_id > $1 order by bet_id limit $2", after, limit)
+                .fetch_all(connection)
+                .await?
+        }
+        BetTable::Archive => {
+            audited_bets!("from bets_archive where bet_id > $1 order by bet_id limit $2", after, limit)
+                .fetch_all(connection)
+                .await?
+        }
+    })
+}
+
+/// The bets with these ids, from either table.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn bets_by_id(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<AuditedBet>, LedgerError> {
+    let mut bets = audited_bets!("from bets where bet_id = any($1)", ids)
+        .fetch_all(&mut *connection)
+        .await?;
+    bets.extend(
+        audited_bets!("from bets_archive where bet_id = any($1)", ids)
+            .fetch_all(connection)
+            .await?,
+    );
+    Ok(bets)
+}
+
+/// A call that is or was owed for a bet.
+#[derive(Clone, Debug)]
+pub struct OwedCall {
+    pub sequence: i64,
+    pub outbox_id: i64,
+    pub action: String,
+    pub message: String,
+    pub state: String,
+    /// For how long nobody has done what is due: in seconds, negative when it is not due yet or somebody holds it.
+    pub overdue_s: i64,
+}
+
+/// The calls that were ever owed for these bets.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn owed_calls(connection: &mut PgConnection, sequences: &[i64]) -> Result<Vec<OwedCall>, LedgerError> {
+    Ok(sqlx::query_as!(
+        OwedCall,
+        r#"select sequence, outbox_id, action, message, state,
+                  extract(epoch from now() - greatest(due_at, leased_until))::bigint as "overdue_s!"
+           from outbox where sequence = any($1) order by outbox_id"#,
+        sequences
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// One change of a bet's state.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    pub sequence: i64,
+    pub from_state: Option<String>,
+    pub to_state: String,
+    pub at: DateTime<Utc>,
+}
+
+/// The histories of these bets, in the order of time.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn transitions(connection: &mut PgConnection, sequences: &[i64]) -> Result<Vec<Transition>, LedgerError> {
+    Ok(sqlx::query_as!(
+        Transition,
+        "select sequence, from_state, to_state, at from bet_transitions where sequence = any($1) order by at",
+        sequences
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// The sealed pair of seeds of a player who has signed in.
+pub struct SealedPair {
+    pub agent_id: String,
+    pub user_id: String,
+    pub server_seed_sealed: Vec<u8>,
+    pub commitment: String,
+    pub next_server_seed_sealed: Vec<u8>,
+    pub next_commitment: String,
+}
+
+/// The seed pairs of the players after this one, by agent and user: at most `limit`.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn seed_pairs_after(
+    connection: &mut PgConnection,
+    (agent_id, user_id): (&str, &str),
+    limit: i64,
+) -> Result<Vec<SealedPair>, LedgerError> {
+    Ok(sqlx::query_as!(
+        SealedPair,
+        r#"select agent_id, user_id, server_seed_sealed as "server_seed_sealed!", commitment as "commitment!",
+                  next_server_seed_sealed as "next_server_seed_sealed!", next_commitment as "next_commitment!"
+           from players where (agent_id, user_id) > ($1, $2) and commitment is not null order by agent_id, user_id limit $3"#,
+        agent_id,
+        user_id,
+        limit
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Which of these hashes commit to a server seed that has not been revealed: the current or the next of some player.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn unrevealed_among(connection: &mut PgConnection, hashes: &[String]) -> Result<Vec<String>, LedgerError> {
+    Ok(sqlx::query_scalar!(
+        r#"select commitment as "commitment!" from players where commitment = any($1)
+           union select next_commitment from players where next_commitment = any($1)
+           union select commitment from bets where commitment = any($1) and state in ('PENDING', 'PLACED')"#,
+        hashes
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// The days whose hazard chains have links that are not public yet.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn days_not_over(connection: &mut PgConnection) -> Result<Vec<NaiveDate>, LedgerError> {
+    Ok(
+        sqlx::query_scalar!("select day from hazard_chains where day >= (now() at time zone 'UTC')::date")
+            .fetch_all(connection)
+            .await?,
+    )
+}

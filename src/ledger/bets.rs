@@ -1,0 +1,385 @@
+//! A bet from its intent to its end. Every change is one statement that names the state it leaves and does all that belongs
+//! to the change: the transition, the rotation of the player's seeds, the outbox row and the audit of the call. A statement
+//! that moved no row says so, and its caller reads the row and answers from it.
+//!
+//! Every statement that touches both locks the player's row before the bet's, as the intent does: a bet and the end of the
+//! bet before it come at the same moment, and in two orders they would wait for each other.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::game::difficulty::Difficulty;
+use crate::game::fairness::{ServerSeed, UserSeed};
+use crate::game::money::Amount;
+use crate::game::player::PlayerId;
+use crate::game::round::{EndReason, Ended};
+use crate::ledger::LedgerError;
+use crate::ledger::calls::CallRecord;
+use crate::ledger::history::{BetRow, bet_rows};
+use crate::ledger::sealing::{Sealing, server_seed_row};
+
+/// The states of a bet, as the triggers of the table know them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BetState {
+    Pending,
+    Placed,
+    PendingSettlement,
+    Won,
+    Lost,
+    PendingVoid,
+    Voided,
+    PendingCancel,
+    Cancelled,
+    Rejected,
+}
+
+impl BetState {
+    /// The name in SQL, in the API and in the documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Placed => "PLACED",
+            Self::PendingSettlement => "PENDING_SETTLEMENT",
+            Self::Won => "WON",
+            Self::Lost => "LOST",
+            Self::PendingVoid => "PENDING_VOID",
+            Self::Voided => "VOIDED",
+            Self::PendingCancel => "PENDING_CANCEL",
+            Self::Cancelled => "CANCELLED",
+            Self::Rejected => "REJECTED",
+        }
+    }
+
+    /// Whether the round may still be played, or its debit is still being made.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Placed)
+    }
+
+    /// Whether nothing more will happen to the bet.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Won | Self::Lost | Self::Voided | Self::Cancelled | Self::Rejected)
+    }
+}
+
+/// A bet that is about to be debited.
+pub struct Intent<'a> {
+    pub bet_id: Uuid,
+    pub player: &'a PlayerId,
+    /// The generation of the session token: a token signed out a moment ago places no bet.
+    pub generation: u64,
+    pub game_code: &'a str,
+    pub currency: &'a str,
+    pub decimal_places: u8,
+    pub difficulty: Difficulty,
+    pub stake: Amount,
+    pub configuration_version: i32,
+    pub max_lane: u8,
+    /// Replaces the stored user seed.
+    pub user_seed: Option<&'a UserSeed>,
+    /// The commitment that the player was shown, where the bet names it.
+    pub expected_commitment: Option<&'a str>,
+    pub hazard_epoch: u64,
+    pub hazard_seed: &'a str,
+    pub idempotency_key: Option<&'a str>,
+    /// The exact text of the debit.
+    pub message: &'a str,
+    pub placed_at: DateTime<Utc>,
+    pub session_ttl_s: i64,
+}
+
+/// Commits the intent: takes the nonce and the seeds from the player's row and inserts the bet, in one statement that does
+/// both or neither. Returns the row. `None`: the player's row does not allow it (`why_not` says why), and no nonce was taken.
+///
+/// # Errors
+/// `bets_one_open` or `bets_commitment_unique` when a round is open, `bets_idempotency_key` when the key was used.
+pub async fn record_intent(connection: &mut PgConnection, intent: &Intent<'_>) -> Result<Option<BetRow>, LedgerError> {
+    Ok(bet_rows!(
+        r#"with player as (
+               update players set
+                   nonce = nonce + 1,
+                   user_seed = coalesce($8, user_seed),
+                   user_seed_is_own = user_seed_is_own or $8 is not null
+               where agent_id = $2 and user_id = $3 and generation = $4 and currency = $6 and status = 'active'
+                   and commitment is not null and ($9::text is null or commitment = $9)
+                   and (bet_limit_minor is null or bet_limit_minor >= $11)
+               returning agent_id, user_id, nonce - 1 as nonce, commitment, next_commitment, server_seed_sealed, user_seed, user_seed_is_own),
+           first_use as (
+               insert into used_user_seeds select agent_id, user_id, user_seed from player on conflict do nothing returning user_seed)
+           insert into bets (bet_id, agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor,
+                             configuration_version, max_lane, user_seed, user_seed_fresh, nonce, commitment, next_commitment,
+                             server_seed_sealed, hazard_epoch, hazard_seed, idempotency_key, message, placed_at, deadline_at)
+           select $1, agent_id, user_id, $5, $6, $7, $10, $11, $12, $13, user_seed,
+                  user_seed_is_own and exists (select from first_use),
+                  nonce, commitment, next_commitment, server_seed_sealed, $14, $15, $16, $17, $18,
+                  now() + make_interval(secs => $19::bigint::double precision)
+           from player
+           returning"#,
+        "",
+        intent.bet_id,
+        intent.player.agent_id.as_str(),
+        intent.player.user_id.as_str(),
+        i64::try_from(intent.generation).unwrap_or(i64::MAX),
+        intent.game_code,
+        intent.currency,
+        i16::from(intent.decimal_places),
+        intent.user_seed.map(UserSeed::as_str),
+        intent.expected_commitment,
+        intent.difficulty.as_str(),
+        intent.stake.as_i64(),
+        intent.configuration_version,
+        i16::from(intent.max_lane),
+        i64::try_from(intent.hazard_epoch).unwrap_or(i64::MAX),
+        intent.hazard_seed,
+        intent.idempotency_key,
+        intent.message,
+        intent.placed_at,
+        intent.session_ttl_s,
+    )
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// What in a player's row stood against an intent.
+pub struct PlayerTerms {
+    pub generation: i64,
+    pub status: String,
+    pub currency: String,
+    pub commitment: Option<String>,
+    pub bet_limit_minor: Option<i64>,
+}
+
+/// Reads what in the player's row stood against an intent. `None`: no such player.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn why_not(connection: &mut PgConnection, player: &PlayerId) -> Result<Option<PlayerTerms>, LedgerError> {
+    Ok(sqlx::query_as!(
+        PlayerTerms,
+        "select generation, status, currency, commitment, bet_limit_minor from players where agent_id = $1 and user_id = $2",
+        player.agent_id.as_str(),
+        player.user_id.as_str()
+    )
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// The operator said 0000: the bet is placed. Returns the state in which the bet is now. PLACED: it is (also when an earlier
+/// call with a lost answer did it). A bet whose cancellation had begun stays as it is, and one more cancelBet is queued,
+/// because this debit may have come after the first. `None`: no such bet.
+///
+/// The row is locked first, and what is decided is decided by what it says then: the statement's own snapshot may still show
+/// PENDING while another has moved it to PLACED, and a cancelBet for a bet that is being played would be paid twice.
+///
+/// # Errors
+/// When PostgreSQL refuses it, or it is not known whether it did; the call can be repeated.
+pub async fn record_placed(
+    connection: &mut PgConnection,
+    sequence: i64,
+    call: &CallRecord<'_>,
+    cancel: &str,
+) -> Result<Option<BetState>, LedgerError> {
+    Ok(sqlx::query_scalar!(
+        r#"with locked as (
+               select state from bets where sequence = $1 for update),
+           placed as (
+               update bets set state = 'PLACED' from locked
+               where bets.sequence = $1 and bets.state = 'PENDING' and locked.state = 'PENDING' returning bets.state),
+           cancelled_again as (
+               insert into outbox (sequence, agent_id, action, message)
+               select $1, $2, 'cancelBet', $10 from locked where state in ('PENDING_CANCEL', 'CANCELLED', 'REJECTED')),
+           audited as (
+               insert into wallet_audit (sequence, agent_id, action, message, outcome, status, http_status, answer, duration_ms)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9))
+           select coalesce((select state from placed), state) as "state!: BetState" from locked"#,
+        sequence,
+        call.agent_id,
+        call.action,
+        call.message,
+        call.outcome,
+        call.status,
+        call.http_status,
+        call.answer,
+        call.duration_ms,
+        cancel,
+    )
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// The next server seed of a pair that rotates, sealed for its player.
+pub struct NextSeed {
+    sealed: Vec<u8>,
+    commitment: String,
+}
+
+impl NextSeed {
+    /// Seals `seed` for `player`.
+    pub fn seal(sealing: &Sealing, player: &PlayerId, seed: &ServerSeed) -> Self {
+        Self {
+            sealed: sealing.seal(&server_seed_row(player), seed.reveal()),
+            commitment: seed.commitment().as_str().to_owned(),
+        }
+    }
+}
+
+/// The operator refused the bet: no money moved. `false`: the row was no longer PENDING.
+///
+/// # Errors
+/// When PostgreSQL refuses it; the sweep then cancels the bet, which is harmless.
+pub async fn record_rejected(
+    connection: &mut PgConnection,
+    sequence: i64,
+    call: &CallRecord<'_>,
+    next: &NextSeed,
+) -> Result<bool, LedgerError> {
+    Ok(sqlx::query_scalar!(
+        r#"with player as (
+               select players.agent_id from bets join players using (agent_id, user_id) where sequence = $1 for no key update of players),
+           ended as (
+               update bets set state = 'REJECTED', end_reason = 'refused', ended_at = now(), settled_at = now(), refused_status = $6
+               from player where sequence = $1 and state = 'PENDING' returning bets.agent_id, user_id, commitment),
+           rotated as (
+               update players set server_seed_sealed = next_server_seed_sealed, commitment = players.next_commitment,
+                                  next_server_seed_sealed = $10, next_commitment = $11
+               from ended where players.agent_id = ended.agent_id and players.user_id = ended.user_id
+                   and players.commitment = ended.commitment),
+           audited as (
+               insert into wallet_audit (sequence, agent_id, action, message, outcome, status, http_status, answer, duration_ms)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9))
+           select exists (select from ended) as "ended!""#,
+        sequence,
+        call.agent_id,
+        call.action,
+        call.message,
+        call.outcome,
+        call.status,
+        call.http_status,
+        call.answer,
+        call.duration_ms,
+        next.sealed,
+        next.commitment,
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// When a cancel goes out: at once, and once more when the debit can no longer be on its way.
+pub struct CancelPlan<'a> {
+    pub message: &'a str,
+    /// The intent's age at which its debit can last have been sent, in milliseconds.
+    pub debit_within_ms: i64,
+    /// How long after that the cancel is sent once more, in seconds.
+    pub second_cancel_after_s: i64,
+}
+
+/// Nobody knows whether the operator took the stake: the bet is cancelled, at once and once more later. `false`: the row
+/// was no longer PENDING.
+///
+/// # Errors
+/// When PostgreSQL refuses it; the sweep tries again.
+pub async fn record_cancelling(
+    connection: &mut PgConnection,
+    sequence: i64,
+    call: Option<&CallRecord<'_>>,
+    plan: &CancelPlan<'_>,
+    next: &NextSeed,
+) -> Result<bool, LedgerError> {
+    Ok(sqlx::query_scalar!(
+        r#"with player as (
+               select players.agent_id from bets join players using (agent_id, user_id) where sequence = $1 for no key update of players),
+           ended as (
+               update bets set state = 'PENDING_CANCEL', end_reason = 'cancelled', ended_at = now()
+               from player where sequence = $1 and state = 'PENDING' returning bets.agent_id, user_id, commitment, created_at),
+           rotated as (
+               update players set server_seed_sealed = next_server_seed_sealed, commitment = players.next_commitment,
+                                  next_server_seed_sealed = $2, next_commitment = $3
+               from ended where players.agent_id = ended.agent_id and players.user_id = ended.user_id
+                   and players.commitment = ended.commitment),
+           queued as (
+               insert into outbox (sequence, agent_id, action, message, due_at)
+               select $1, agent_id, 'cancelBet', $4, due_at from ended, lateral (values
+                   (now()),
+                   (created_at + make_interval(secs => $5::bigint::double precision / 1000 + $6::bigint::double precision))) as plan (due_at)),
+           audited as (
+               insert into wallet_audit (sequence, agent_id, action, message, outcome, status, http_status, answer, duration_ms)
+               select $1, $7, $8, $9, $10, $11, $12, $13, $14 where $7::text is not null)
+           select exists (select from ended) as "ended!""#,
+        sequence,
+        next.sealed,
+        next.commitment,
+        plan.message,
+        plan.debit_within_ms,
+        plan.second_cancel_after_s,
+        call.map(|call| call.agent_id),
+        call.map(|call| call.action),
+        call.map(|call| call.message),
+        call.map(|call| call.outcome),
+        call.and_then(|call| call.status),
+        call.and_then(|call| call.http_status),
+        call.and_then(|call| call.answer),
+        call.map(|call| call.duration_ms),
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// The end of a placed bet, decided by a script, with all that must become durable with it.
+pub struct EndOfRound<'a> {
+    pub sequence: i64,
+    pub ended: &'a Ended,
+    /// The exact text of the settle, or of the voidBet where the round is void.
+    pub message: &'a str,
+    pub next: &'a NextSeed,
+    /// Whoever commits the end also sends the call; the outbox row is born claimed.
+    pub lease_token: &'a str,
+    pub lease_s: i64,
+}
+
+/// Commits an end: the transition, the outbox row, the reveal of the seed and the rotation, in one statement. Returns the
+/// outbox row's id; `None`: the row was no longer PLACED, and nothing was done.
+///
+/// # Errors
+/// When PostgreSQL refuses it; the next request or sweep that sees the ended session finishes it.
+pub async fn commit_end(connection: &mut PgConnection, end: &EndOfRound<'_>) -> Result<Option<i64>, LedgerError> {
+    let (state, action) = match end.ended.reason {
+        EndReason::Void => ("PENDING_VOID", "voidBet"),
+        EndReason::Win | EndReason::Cashout | EndReason::Hazard | EndReason::Deadline => ("PENDING_SETTLEMENT", "settle"),
+        EndReason::Cancelled | EndReason::Refused => {
+            return Err(LedgerError::Unreadable {
+                what: "the end of a placed bet",
+            });
+        }
+    };
+    let coefficient = end.ended.coefficient.map_or(0, |coefficient| coefficient.hundredths());
+    Ok(sqlx::query_scalar!(
+        r#"with player as (
+               select players.agent_id from bets join players using (agent_id, user_id) where sequence = $1 for no key update of players),
+           ended as (
+               update bets set state = $2, end_reason = $3, last_lane = $4, coefficient_hundredths = $5, payout_minor = $6, ended_at = now()
+               from player where sequence = $1 and state = 'PLACED' returning bets.agent_id, user_id, commitment),
+           rotated as (
+               update players set server_seed_sealed = next_server_seed_sealed, commitment = players.next_commitment,
+                                  next_server_seed_sealed = $7, next_commitment = $8
+               from ended where players.agent_id = ended.agent_id and players.user_id = ended.user_id
+                   and players.commitment = ended.commitment)
+           insert into outbox (sequence, agent_id, action, message, attempts, lease_token, leased_until)
+           select $1, agent_id, $9, $10, 1, $11, now() + make_interval(secs => $12::bigint::double precision) from ended
+           returning outbox_id"#,
+        end.sequence,
+        state,
+        end.ended.reason.as_str(),
+        end.ended.lane,
+        i64::try_from(coefficient).unwrap_or(i64::MAX),
+        end.ended.payout.as_i64(),
+        end.next.sealed,
+        end.next.commitment,
+        action,
+        end.message,
+        end.lease_token,
+        end.lease_s,
+    )
+    .fetch_optional(connection)
+    .await?)
+}

@@ -1,0 +1,244 @@
+//! Delivering what the outbox owes: claim, send as stored, record. A claim is a lease that ends by itself, so a dead holder
+//! delays a row by fifteen seconds and no more; two holders at once are harmless, because the operator sees the same bytes
+//! under the same id.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::failpoint;
+use crate::game::player::AgentId;
+use crate::ledger::LedgerError;
+use crate::ledger::calls::CallRecord;
+use crate::ledger::outbox::{self, Again, Claimed};
+use crate::live::keys;
+use crate::play::context::{Context, call_timeout, endpoint};
+use crate::wallet::status::is_no_such_bet;
+use crate::wallet::{Action, AgentEndpoint, Attempt, Call, Outcome};
+
+/// How long a retry lock spares other servers the work, in seconds. Nothing rests on it.
+const RETRY_LOCK_TTL_S: u64 = 300;
+/// Calls from the outbox to one agent that one server has in flight at once; the rest waits its turn.
+const DELIVERIES_PER_AGENT: usize = 64;
+
+/// The right to send, for each agent: the calls of an operator that never answers take nothing from another's.
+#[derive(Default)]
+pub struct Deliveries(Mutex<HashMap<String, Arc<Semaphore>>>);
+
+impl Deliveries {
+    fn of(&self, agent_id: &str) -> Arc<Semaphore> {
+        let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rights = agents
+            .entry(agent_id.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(DELIVERIES_PER_AGENT)));
+        Arc::clone(rights)
+    }
+}
+
+/// What the audit keeps of a call.
+pub fn record_of<'a>(agent_id: &'a str, action: &'a str, message: &'a str, call: &'a Call) -> CallRecord<'a> {
+    let (outcome, status) = match &call.outcome {
+        Outcome::Applied { .. } => ("applied", Some("0000")),
+        Outcome::Declined { status } => ("declined", Some(status.as_str())),
+        Outcome::Unknown { reason, status } => ("unknown", Some(status.as_deref().unwrap_or(reason.as_str()))),
+    };
+    CallRecord {
+        agent_id,
+        action,
+        message,
+        outcome,
+        status,
+        http_status: call.http_status.map(i32::from),
+        answer: call.answer.as_deref(),
+        duration_ms: i64::try_from(call.duration_ms).unwrap_or(i64::MAX),
+    }
+}
+
+/// Starts a drain soon, without waiting for it.
+pub fn soon(context: &Arc<Context>) {
+    let shared = Arc::clone(context);
+    context.tasks.spawn(async move {
+        if let Err(error) = drain(&shared).await {
+            tracing::warn!(%error, "the outbox could not be drained; the next drain tries again");
+        }
+    });
+}
+
+/// Claims what is due and sends it, each row by a task of its own, so that one slow operator does not hold up the others.
+/// Returns how many rows were claimed; their sends go on.
+///
+/// # Errors
+/// When the record cannot be asked.
+pub async fn drain(context: &Arc<Context>) -> Result<usize, LedgerError> {
+    let due = context.ledger.run(async |connection| outbox::agents_due(connection).await).await?;
+    let mut claimed_rows = 0;
+    for agent_id in due {
+        claimed_rows += drain_agent(context, &agent_id).await?;
+    }
+    Ok(claimed_rows)
+}
+
+async fn drain_agent(context: &Arc<Context>, agent_id: &str) -> Result<usize, LedgerError> {
+    let rights = context.deliveries.of(agent_id);
+    let mut claimed_rows = 0;
+    loop {
+        // The right to send comes before the claim: a row that waits for its turn here would outlive its lease and be claimed
+        // again and again.
+        let permits: Vec<_> = (0..DELIVERIES_PER_AGENT)
+            .map_while(|_| Arc::clone(&rights).try_acquire_owned().ok())
+            .collect();
+        if permits.is_empty() {
+            return Ok(claimed_rows);
+        }
+        let batch = i64::try_from(permits.len()).unwrap_or(i64::MAX);
+        let token = context.chance.token();
+        let lease_s = i64::try_from(context.settings.wallet.lease_s).unwrap_or(i64::MAX);
+        let claimed = context
+            .ledger
+            .run(async |connection| outbox::claim_due(connection, agent_id, &token, lease_s, batch).await)
+            .await?;
+        if claimed.is_empty() {
+            return Ok(claimed_rows);
+        }
+        failpoint::reach("K14");
+        claimed_rows += claimed.len();
+        for (row, permit) in claimed.into_iter().zip(permits) {
+            spawn_delivery(context, row, token.clone(), permit);
+        }
+    }
+}
+
+fn spawn_delivery(context: &Arc<Context>, row: Claimed, token: String, permit: OwnedSemaphorePermit) {
+    let shared = Arc::clone(context);
+    context.tasks.spawn(async move {
+        let _permit = permit;
+        let lock = row.bet_id.map(|bet_id| keys::retry_job_lock(&bet_id.to_string(), &row.action));
+        // Another server may be at this row. The lock only spares work: without Redis, or when an earlier claim has run out,
+        // the row is sent all the same. A row that is spared stays claimed and is due again after its lease.
+        let lock_token = shared.chance.token();
+        if let Some(lock) = &lock
+            && matches!(shared.live.acquire(lock, &lock_token, RETRY_LOCK_TTL_S).await, Ok(false))
+            && !row.lapsed
+        {
+            return;
+        }
+        deliver(&shared, &row, &token).await;
+        if let Some(lock) = &lock {
+            let _ = shared.live.release(lock, &lock_token).await;
+        }
+    });
+}
+
+/// Sends one claimed row and records what came of it.
+pub async fn deliver(context: &Context, row: &Claimed, token: &str) {
+    failpoint::reach("K11");
+    let Some((endpoint, action)) = destination(context, row).await else {
+        tracing::error!(
+            outbox_id = row.outbox_id,
+            agent = row.agent_id,
+            "a row of the outbox has no agent to go to"
+        );
+        return;
+    };
+    let timeout = call_timeout(&context.settings);
+    let attempt = if row.attempts > 1 {
+        Attempt::repeat(timeout)
+    } else {
+        Attempt::first(timeout)
+    };
+    let call = context.wallet.send(&endpoint, action, &row.message, attempt).await;
+    failpoint::reach(if action == Action::Settle { "K13" } else { "K16" });
+    let record = record_of(&row.agent_id, &row.action, &row.message, &call);
+    let recorded = match &call.outcome {
+        Outcome::Applied { .. } => {
+            let complete = context
+                .ledger
+                .run(async |connection| outbox::complete(connection, row.outbox_id, row.sequence, &record).await)
+                .await;
+            complete.map(|_| ())
+        }
+        Outcome::Declined { .. } | Outcome::Unknown { .. } => {
+            let again = again(context, row, record.status.unwrap_or_default());
+            context
+                .ledger
+                .run(async |connection| outbox::put_off(connection, row, token, &record, again).await)
+                .await
+        }
+    };
+    if let Err(error) = recorded {
+        tracing::warn!(%error, outbox_id = row.outbox_id, "the answer to a call could not be recorded; it is sent again");
+    }
+}
+
+async fn destination(context: &Context, row: &Claimed) -> Option<(AgentEndpoint, Action)> {
+    let agent_id = AgentId::parse(&row.agent_id).ok()?;
+    let agent = context.agent(&agent_id).await.ok()??;
+    Some((endpoint(&agent)?, Action::parse(&row.action)?))
+}
+
+/// When a call that did not succeed is made again.
+fn again(context: &Context, row: &Claimed, status: &str) -> Again {
+    let wallet = &context.settings.wallet;
+    let too_old = u64::try_from(row.age_s).is_ok_and(|age_s| age_s >= wallet.human_after_s);
+    if too_old || is_no_such_bet(status) {
+        tracing::error!(
+            outbox_id = row.outbox_id,
+            agent = row.agent_id,
+            action = row.action,
+            status,
+            "a call needs a person's decision"
+        );
+        return Again::NeedsHuman;
+    }
+    // The schedule's first wait comes after the first attempt.
+    let place = usize::try_from(row.attempts.saturating_sub(1))
+        .unwrap_or(usize::MAX)
+        .min(wallet.retry_schedule_s.len().saturating_sub(1));
+    let delay_s = wallet.retry_schedule_s.get(place).copied().unwrap_or(60);
+    Again::After {
+        delay_ms: jittered_ms(delay_s, wallet.retry_jitter_percent, context.chance.bytes_32()[0]),
+    }
+}
+
+/// A delay moved by up to `percent` either way, so that rows that failed together do not come back together.
+fn jittered_ms(delay_s: u64, percent: u8, chance: u8) -> i64 {
+    let delay_ms = delay_s.saturating_mul(1_000);
+    let span_ms = delay_ms.saturating_mul(u64::from(percent)) / 100;
+    let moved_ms = span_ms.saturating_mul(2).saturating_mul(u64::from(chance)) / 255;
+    i64::try_from(delay_ms.saturating_sub(span_ms).saturating_add(moved_ms)).unwrap_or(i64::MAX)
+}
+
+/// What is too old for retries is handed to people, and how much is owed is measured.
+///
+/// # Errors
+/// When the record cannot be asked.
+pub async fn review(context: &Context) -> Result<u64, LedgerError> {
+    let human_after_s = i64::try_from(context.settings.wallet.human_after_s).unwrap_or(i64::MAX);
+    let handed_over = context
+        .ledger
+        .run(async |connection| outbox::hand_over_aged(connection, human_after_s).await)
+        .await?;
+    let depth = context.ledger.run(async |connection| outbox::depth(connection).await).await?;
+    metrics::gauge!("faircross_outbox_open").set(depth.open as f64);
+    metrics::gauge!("faircross_outbox_needs_human").set(depth.needs_human as f64);
+    metrics::gauge!("faircross_outbox_oldest_open_age_seconds").set(depth.oldest_open_age_s as f64);
+    Ok(handed_over)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::jittered_ms;
+
+    #[test]
+    fn jitter_stays_within_its_percent_and_never_loses_the_delay() {
+        for chance in [0, 1, 127, 128, 254, 255] {
+            let delay_ms = jittered_ms(60, 10, chance);
+            assert!((54_000..=66_000).contains(&delay_ms), "{delay_ms}");
+        }
+        assert_eq!(jittered_ms(60, 10, 0), 54_000);
+        assert_eq!(jittered_ms(60, 10, 255), 66_000);
+        assert_eq!(jittered_ms(0, 10, 200), 0);
+        assert_eq!(jittered_ms(4, 0, 200), 4_000);
+    }
+}

@@ -1,0 +1,276 @@
+//! What can go wrong with the stores and the operator.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use sqlx::Connection as _;
+
+use crate::chapter::Chapter;
+use crate::dice::Dice;
+use crate::proxy::{Proxy, Traffic};
+use crate::report::Report;
+
+#[derive(Clone, Copy, Debug)]
+pub enum RedisFault {
+    Restarted,
+    Wiped,
+    FileCut,
+    OutOfMemory,
+    ReadOnly,
+    ScriptsFlushed,
+    StalledFor5S,
+    ConnectionsCut,
+    AnswersLost,
+}
+
+pub const REDIS_FAULTS: [RedisFault; 9] = [
+    RedisFault::Restarted,
+    RedisFault::Wiped,
+    RedisFault::FileCut,
+    RedisFault::OutOfMemory,
+    RedisFault::ReadOnly,
+    RedisFault::ScriptsFlushed,
+    RedisFault::StalledFor5S,
+    RedisFault::ConnectionsCut,
+    RedisFault::AnswersLost,
+];
+
+#[derive(Clone, Copy, Debug)]
+pub enum PostgresFault {
+    ImmediateShutdown,
+    BackendsKilled,
+    CutInIntent,
+    CutInOutcome,
+    CutInEnd,
+    Stalled,
+    PoolExhausted,
+    ConnectionsCut,
+}
+
+pub const POSTGRES_FAULTS: [PostgresFault; 8] = [
+    PostgresFault::ImmediateShutdown,
+    PostgresFault::BackendsKilled,
+    PostgresFault::CutInIntent,
+    PostgresFault::CutInOutcome,
+    PostgresFault::CutInEnd,
+    PostgresFault::Stalled,
+    PostgresFault::PoolExhausted,
+    PostgresFault::ConnectionsCut,
+];
+
+async fn pause(milliseconds: u64) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+impl Chapter {
+    pub async fn redis_fault(&mut self, fault: RedisFault, dice: &mut Dice) {
+        let transcript = &self.table.transcript;
+        match fault {
+            RedisFault::Restarted => {
+                self.world.redis.kill().expect("killed");
+                pause(dice.between(0, 1_000)).await;
+                self.world.redis.restart().expect("restarts");
+            }
+            RedisFault::Wiped => {
+                transcript.redis_lost_writes.store(true, Ordering::Relaxed);
+                self.world.ask_redis(&["FLUSHALL"]).await;
+            }
+            RedisFault::FileCut => {
+                transcript.redis_lost_writes.store(true, Ordering::Relaxed);
+                self.world.redis.kill().expect("killed");
+                self.cut_append_only_file(dice);
+                self.world.redis.restart().expect("restarts on a file that ends anywhere");
+            }
+            RedisFault::OutOfMemory => {
+                self.world.ask_redis(&["CONFIG", "SET", "maxmemory", "100kb"]).await;
+                pause(dice.between(500, 2_000)).await;
+                self.world.ask_redis(&["CONFIG", "SET", "maxmemory", "0"]).await;
+            }
+            RedisFault::ReadOnly => {
+                // Port 1 answers nobody: the old data stays, and cannot be written.
+                self.world.ask_redis(&["REPLICAOF", "127.0.0.1", "1"]).await;
+                pause(dice.between(500, 2_000)).await;
+                self.world.ask_redis(&["REPLICAOF", "NO", "ONE"]).await;
+            }
+            RedisFault::ScriptsFlushed => {
+                self.world.ask_redis(&["SCRIPT", "FLUSH"]).await;
+            }
+            RedisFault::StalledFor5S => {
+                self.world.redis.signal("STOP").expect("stopped");
+                pause(5_000).await;
+                self.world.redis.signal("CONT").expect("goes on");
+            }
+            RedisFault::ConnectionsCut => self.on_redis_lines(Traffic::Cut, dice).await,
+            RedisFault::AnswersLost => self.on_redis_lines(Traffic::LosesAnswers, dice).await,
+        }
+        Report::count(&mut self.report.redis_faults, format!("{fault:?}"));
+    }
+
+    async fn on_redis_lines(&self, traffic: Traffic, dice: &mut Dice) {
+        let hurt = self.some_places(dice);
+        let set = |traffic| hurt.iter().for_each(|place| self.fleet.redis_line(*place).set(traffic));
+        set(traffic);
+        pause(dice.between(300, 1_500)).await;
+        set(Traffic::Flows);
+    }
+
+    /// One server or all.
+    fn some_places(&self, dice: &mut Dice) -> Vec<usize> {
+        if dice.percent(50) {
+            (0..self.fleet.len()).collect()
+        } else {
+            vec![dice.place(self.fleet.len())]
+        }
+    }
+
+    /// Cuts the newest append-only file at a random place: of its last half, or of its last few kilobytes, so that rounds that
+    /// are being played go back instead of away.
+    fn cut_append_only_file(&self, dice: &mut Dice) {
+        let socket = self.world.redis.socket();
+        let directory = socket.parent().expect("a directory").join("appendonlydir");
+        let newest = std::fs::read_dir(directory)
+            .expect("an append-only directory")
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().to_string_lossy().ends_with(".incr.aof"))
+            .max_by_key(|entry| entry.metadata().and_then(|metadata| metadata.modified()).ok())
+            .expect("an append-only file");
+        let length = newest.metadata().expect("its length").len();
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(newest.path())
+            .expect("it can be written");
+        let most = if dice.percent(50) { length / 2 } else { length.min(8 * 1_024) };
+        file.set_len(length - dice.below(most + 1)).expect("it can be cut");
+    }
+
+    pub async fn postgres_fault(&mut self, fault: PostgresFault, dice: &mut Dice) {
+        match fault {
+            PostgresFault::ImmediateShutdown => {
+                let away_ms = dice.between(0, 1_000);
+                self.postgres.with(|cluster| cluster.kill().expect("killed")).await;
+                pause(away_ms).await;
+                self.postgres.with(|cluster| cluster.restart().expect("restarts")).await;
+            }
+            PostgresFault::BackendsKilled => {
+                let kill = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+                self.world.ask_database(kill).await;
+            }
+            PostgresFault::CutInIntent => self.cut_in_commits(r#""action":"bet""#).await,
+            PostgresFault::CutInOutcome => self.cut_in_commits(r#""action":"cancelBet""#).await,
+            PostgresFault::CutInEnd => self.cut_in_commits(r#""action":"settle""#).await,
+            PostgresFault::Stalled => self.on_postgres_lines(Traffic::Stalls, dice.between(500, 3_000), dice).await,
+            PostgresFault::PoolExhausted => {
+                let mut connection = self.world.connection().await;
+                let hold = format!(
+                    "begin; lock table bets, outbox, players in access exclusive mode; select pg_sleep({}); commit",
+                    dice.between(2, 4)
+                );
+                sqlx::raw_sql(sqlx::AssertSqlSafe(hold))
+                    .execute(&mut connection)
+                    .await
+                    .expect("held");
+                connection.close().await.expect("closed");
+            }
+            PostgresFault::ConnectionsCut => self.on_postgres_lines(Traffic::Cut, dice.between(300, 1_500), dice).await,
+        }
+        Report::count(&mut self.report.postgres_faults, format!("{fault:?}"));
+    }
+
+    async fn on_postgres_lines(&self, traffic: Traffic, for_ms: u64, dice: &mut Dice) {
+        let hurt = self.some_places(dice);
+        let set = |traffic| hurt.iter().for_each(|place| self.fleet.postgres_line(*place).set(traffic));
+        set(traffic);
+        pause(for_ms).await;
+        set(Traffic::Flows);
+    }
+
+    /// The statements with this text are executed, and their connections end before the answer; until five were met.
+    async fn cut_in_commits(&mut self, text: &'static str) {
+        let lines = || (0..self.fleet.len()).map(|place| self.fleet.postgres_line(place));
+        let before: u64 = lines().map(Proxy::lost_answers).sum();
+        lines().for_each(|line| line.set(Traffic::LosesAnswersTo(text)));
+        for _ in 0..150 {
+            pause(20).await;
+            if lines().map(Proxy::lost_answers).sum::<u64>() >= before + 5 {
+                break;
+            }
+        }
+        lines().for_each(|line| line.set(Traffic::Flows));
+        let met = lines().map(Proxy::lost_answers).sum::<u64>() - before;
+        *self.report.postgres_faults.entry("(commits cut)".to_owned()).or_default() += met;
+    }
+}
+
+/// The ways in which an operator answers wrongly, by the name under which they are counted.
+fn wrong_answers() -> [(&'static str, Value); 11] {
+    [
+        ("handled beyond the deadline", json!({ "kind": "delay", "delayMs": 1_500 })),
+        ("answered beyond the deadline", json!({ "kind": "delay_after", "delayMs": 1_500 })),
+        ("dropped before applying", json!({ "kind": "drop_before" })),
+        ("dropped after applying", json!({ "kind": "drop_after" })),
+        ("500 before applying", json!({ "kind": "http_500" })),
+        (
+            "500 after applying",
+            json!({ "kind": "http_500", "applied": true, "httpStatus": 502 }),
+        ),
+        ("garbage", json!({ "kind": "garbage" })),
+        ("wrong id", json!({ "kind": "wrong_id" })),
+        ("unlisted status, not applied", json!({ "kind": "refuse", "status": "7777" })),
+        ("unlisted status, applied", json!({ "kind": "answer", "status": "7778" })),
+        ("delivered twice", json!({ "kind": "duplicate", "delayMs": 300 })),
+    ]
+}
+
+/// A debit that "was applied already", although none was. Of other calls an honest operator says so only when it is true.
+fn already_applied() -> (&'static str, Value) {
+    ("already applied, which is not so", json!({ "kind": "refuse", "status": "1016" }))
+}
+
+const ACTIONS: [&str; 4] = ["bet", "cancelBet", "settle", "voidBet"];
+
+/// Every wrong answer of every action, each with this chance in a thousand.
+pub fn noise(per_mille: u32, dice: &mut Dice) -> Value {
+    let mut orders = Map::new();
+    for action in ACTIONS {
+        let mut faults = wrong_answers().to_vec();
+        if action == "bet" {
+            faults.push(already_applied());
+        }
+        dice.shuffle(&mut faults);
+        let faults = faults.into_iter().map(|(_, mut fault)| {
+            fault["probability"] = json!(f64::from(per_mille) / 1_000.0);
+            fault["seed"] = json!(dice.below(1 << 32));
+            fault
+        });
+        orders.insert(action.to_owned(), Value::Array(faults.collect()));
+    }
+    Value::Object(orders)
+}
+
+/// Adds up what the operator did since its faults were ordered.
+pub fn harvest(faults: &Value, into: &mut crate::report::Counts) {
+    for (action, list) in faults.as_object().into_iter().flatten() {
+        for fault in list.as_array().into_iter().flatten() {
+            let name = wrong_answers()
+                .into_iter()
+                .chain([already_applied()])
+                .find(|(_, wrong)| {
+                    wrong
+                        .as_object()
+                        .into_iter()
+                        .flatten()
+                        .all(|(key, value)| key == "delayMs" || fault[key] == *value)
+                        && fault["applied"] == wrong["applied"]
+                })
+                .map_or_else(
+                    || fault["kind"].as_str().unwrap_or_default().to_owned(),
+                    |(name, _)| name.to_owned(),
+                );
+            let fired = fault["fired"].as_u64().unwrap_or_default();
+            if fired > 0 {
+                *into.entry(format!("{action}: {name}")).or_default() += fired;
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Connections that want to be held: heads and bodies that come byte by byte, bodies that are announced and never come,
+//! hundreds of connections that say nothing. Each is answered or closed in bounded time, and others are served meanwhile.
+
+use std::time::Duration;
+
+use faircross::clock::Clock;
+use futures::future::join_all;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::world::{Player, Server, Witness, World, WorldOptions};
+
+/// How long the first of the slow callers is held.
+const HELD: Duration = Duration::from_secs(5);
+/// Heads and bodies have five seconds each and whatever else is sent fifteen; the rest is a busy machine's.
+const BOUND: Duration = Duration::from_secs(25);
+/// How long a slow caller waits between two bytes: less than any limit for a silent connection.
+const BETWEEN_BYTES: Duration = Duration::from_millis(100);
+/// As many bytes as would keep a connection for a minute.
+const BYTES: usize = 600;
+const SILENT: usize = 400;
+
+async fn connect(server: &Server) -> TcpStream {
+    let address = server.url("");
+    TcpStream::connect(address.trim_start_matches("http://")).await.expect("connected")
+}
+
+/// Sends `start` and then a byte at a time; returns what was answered, and whether the server closed in time.
+async fn dribble(server: &Server, start: &str) -> (String, bool) {
+    let mut stream = connect(server).await;
+    stream.write_all(start.as_bytes()).await.expect("sent");
+    let (mut reading, mut writing) = stream.split();
+    let mut answer = Vec::new();
+    let dribbling = async {
+        for _ in 0..BYTES {
+            tokio::time::sleep(BETWEEN_BYTES).await;
+            if writing.write_all(b"x").await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let closed = tokio::time::timeout(BOUND, async {
+        tokio::select! {
+            // A reset is a close as well.
+            _ = reading.read_to_end(&mut answer) => {}
+            () = dribbling => {}
+        }
+    });
+    let is_closed = closed.await.is_ok();
+    (String::from_utf8_lossy(&answer).into_owned(), is_closed)
+}
+
+fn head(player: &Player, more: &str) -> String {
+    format!(
+        "POST /api/game/step HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n{more}",
+        player.token
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_callers_are_let_go_and_others_are_served() {
+    let (world, server) = World::with_server_and(WorldOptions::default().with("FAIRCROSS__RECOVERY__SWEEP_EVERY_MS", 3_600_000)).await;
+    let player = world.player(&server).await;
+    let witness = Witness::of(&world).await;
+    let silent = join_all((0..SILENT).map(|_| connect(&server))).await;
+    let started = Clock::default().monotonic();
+
+    let kept = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let in_a_head = head(&player, "X-Slow: ");
+    let in_a_body = head(&player, "Content-Length: 1000\r\n\r\n{");
+    let in_chunks = head(&player, "Transfer-Encoding: chunked\r\n\r\n3e8\r\n{");
+    let by_a_stranger = "POST /api/game/step HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n{".to_owned();
+    let at_the_wallet = "POST /wallet/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\ncert=".to_owned();
+    let after_another = format!("{kept}GET /health/live HTTP/1.1\r\nX-Slow: ");
+    let (head, body, chunks, stranger, wallet, second, (), ()) = tokio::join!(
+        dribble(&server, &in_a_head),
+        dribble(&server, &in_a_body),
+        dribble(&server, &in_chunks),
+        dribble(&server, &by_a_stranger),
+        dribble(&server, &at_the_wallet),
+        dribble(&server, &after_another),
+        others_are_served(&player),
+        silence_ends(silent),
+    );
+    assert!(head.0.is_empty() || head.0.starts_with("HTTP/1.1 408 "), "{head:?}");
+    for (body, _) in [&body, &chunks, &wallet] {
+        assert!(body.starts_with("HTTP/1.1 408 ") && body.contains("\"request_timeout\""), "{body}");
+    }
+    assert!(stranger.0.starts_with("HTTP/1.1 401 "), "{stranger:?}");
+    assert!(second.0.starts_with("HTTP/1.1 200 "), "{second:?}");
+    for (what, closed) in [
+        ("a head", head.1),
+        ("a body", body.1),
+        ("a body in chunks, which was answered", chunks.1),
+        ("a stranger's body", stranger.1),
+        ("an operator's body", wallet.1),
+        ("the second head of a connection", second.1),
+    ] {
+        assert!(closed, "{what}: still open after {BOUND:?}");
+    }
+    assert!(started.elapsed() < 3 * BOUND);
+    witness.nothing_changed("slow callers").await;
+    world.close().await;
+}
+
+/// While all the others are held, players are answered: nobody waits for one of the slow to be let go.
+async fn others_are_served(player: &Player) {
+    for _ in 0..20 {
+        let asked = tokio::time::timeout(HELD, player.get("/api/game/seeds"));
+        asked.await.expect("in good time").ok();
+        tokio::time::sleep(BETWEEN_BYTES).await;
+    }
+}
+
+/// A connection that never says a word is closed, with or without a 408.
+async fn silence_ends(connections: Vec<TcpStream>) {
+    let ends = connections.into_iter().map(async |mut stream| {
+        let mut said = Vec::new();
+        let closed = tokio::time::timeout(BOUND, stream.read_to_end(&mut said)).await;
+        assert!(closed.is_ok(), "a silent connection is still open");
+        assert!(
+            said.is_empty() || said.starts_with(b"HTTP/1.1 408 "),
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
+    });
+    join_all(ends).await;
+}
+
+/// Sends a whole request and returns the status line; empty when the connection was closed without one.
+async fn status_line(server: &Server, what: &str, bytes: Vec<u8>) -> String {
+    let mut stream = connect(server).await;
+    let (mut reading, mut writing) = stream.split();
+    let mut answer = vec![0; 64];
+    let exchange = async {
+        // Whoever is refused early may find the connection closed under what is left to send.
+        let (_, read) = tokio::join!(writing.write_all(&bytes), reading.read(&mut answer));
+        read.unwrap_or_default()
+    };
+    let length = tokio::time::timeout(BOUND, exchange)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: no answer"));
+    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_are_none_are_refused() {
+    let (world, server) = World::with_server().await;
+    let get = |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").into_bytes();
+    let many: String = (0..2_000).map(|number| format!("X-Header-{number}: x\r\n")).collect();
+    let cases = [
+        ("a url of 60 KiB", get(&format!("/{}", "x".repeat(60_000)), ""), vec!["400", "404", "414"]),
+        ("a url of 1 MiB", get(&format!("/{}", "x".repeat(1 << 20)), ""), vec!["", "400", "414", "431"]),
+        ("a header of 1 MiB", get("/health/live", &format!("X: {}\r\n", "x".repeat(1 << 20))), vec!["", "400", "431"]),
+        ("2000 headers", get("/health/live", &many), vec!["", "400", "431"]),
+        ("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(20), vec!["", "400"]),
+        ("NULs in the head", get("/health/live", "X: a\0b\r\n"), vec!["", "400"]),
+        ("a header that is folded", get("/health/live", "X: a\r\n b: c\r\n"), vec!["", "400"]),
+        (
+            "two lengths",
+            b"POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}".to_vec(),
+            vec!["", "400"],
+        ),
+        (
+            "a length and chunks",
+            b"POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
+            vec!["", "400", "415"],
+        ),
+        (
+            "a negative length",
+            b"POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n".to_vec(),
+            vec!["", "400"],
+        ),
+        (
+            "a chunk of 2^64",
+            b"POST /api/auth HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{"
+                .to_vec(),
+            vec!["", "400"],
+        ),
+    ];
+    for (what, bytes, allowed) in cases {
+        let line = status_line(&server, what, bytes).await;
+        let status = line.split(' ').nth(1).unwrap_or_default();
+        assert!(allowed.contains(&status), "{what}: {line}");
+        assert_eq!(server.readiness(&world.http).await, Ok(()), "after {what}");
+    }
+    world.close().await;
+}

@@ -1,0 +1,161 @@
+//! Redis flushed, killed, frozen and back again.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use faircross::live::{Live, LiveError, Move, NamedRound};
+
+use super::{World, connect, connect_within, standing};
+use crate::redis_server::RedisServer;
+
+/// A player is told within half a second.
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
+
+/// A world whose client has the deadline that it has in earnest.
+async fn with_real_deadline() -> World {
+    let redis = RedisServer::start();
+    let live = connect_within(&redis.url(), true, 400);
+    World::over(redis, live).await
+}
+
+/// Asserts that a step is refused within half a second, by the timers of this test's one thread: when the machine stands still
+/// for a while, the client's deadline and this one are over together, and the earlier one comes first.
+async fn refused_in_time(world: &World, lane: u8) {
+    let asked = tokio::time::timeout(HALF_A_SECOND, world.live.step(world.caller(), lane, NamedRound::default()));
+    let refused = asked.await.expect("within half a second").expect_err("Redis does not answer");
+    assert!(matches!(refused, LiveError::Unreachable(_)), "{refused:?}");
+}
+
+/// Asserts that Redis is in use again within a second: twenty looks, fifty milliseconds apart.
+async fn back_in_time(live: &Live) {
+    for _ in 0..20 {
+        if live.ping().await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("not back after a second");
+}
+
+#[tokio::test]
+async fn a_flushed_script_is_loaded_again() {
+    let world = World::new().await;
+    world.open(world.round(1, None, 29)).await;
+    standing(world.step(0).await);
+    world.redis.query::<()>(&["SCRIPT", "FLUSH"]);
+    let before = world.live.round_trips();
+    assert_eq!(standing(world.step(1).await).current_step, 1);
+    assert_eq!(world.live.round_trips() - before, 3);
+}
+
+#[tokio::test]
+async fn commands_fail_fast_while_redis_is_down_and_work_again_when_it_is_back() {
+    let mut world = with_real_deadline().await;
+    world.open(world.round(1, None, 29)).await;
+    world.redis.kill();
+    for _ in 0..20 {
+        refused_in_time(&world, 0).await;
+    }
+    world.redis.restart();
+    back_in_time(&world.live).await;
+    // The server forgot everything, its scripts too; what it is asked now is answered without a flaw.
+    world.write_standing(1, 1, faircross::game::player::PlayerStatus::Active).await;
+    assert_eq!(world.step(0).await, Move::Missing);
+}
+
+#[tokio::test]
+async fn a_short_restart_goes_unnoticed() {
+    let mut world = World::new().await;
+    world.redis.restart();
+    world
+        .live
+        .ping()
+        .await
+        .expect("the first command already is served by the new connection");
+}
+
+#[tokio::test]
+async fn a_frozen_server_is_given_up_and_taken_up_again() {
+    let world = with_real_deadline().await;
+    world.open(world.round(1, None, 29)).await;
+    standing(world.step(0).await);
+    world.redis.freeze();
+    for _ in 0..3 {
+        refused_in_time(&world, 1).await;
+    }
+    world.redis.thaw();
+    back_in_time(&world.live).await;
+    // The step that got no answer may have run; the same step again is answered the same, either way.
+    assert_eq!(standing(world.step(1).await).current_step, 1);
+}
+
+#[tokio::test]
+async fn redis_may_come_up_after_the_server() {
+    // At this address of the machine nobody else takes the port that was free a moment ago.
+    const NOBODY_ELSE_S: &str = "127.0.7.79";
+    let free = TcpListener::bind((NOBODY_ELSE_S, 0)).expect("a free port");
+    let port = free.local_addr().expect("a bound socket").port().to_string();
+    drop(free);
+    let live = connect_within(&format!("redis://{NOBODY_ELSE_S}:{port}"), true, 400);
+    assert!(matches!(live.ping().await, Err(LiveError::Unreachable(_))));
+    let _redis = RedisServer::start_with(&["--port", &port, "--bind", NOBODY_ELSE_S]);
+    back_in_time(&live).await;
+}
+
+#[tokio::test]
+async fn both_spellings_of_a_socket_address_work() {
+    let redis = RedisServer::start();
+    connect(&redis.url(), true).ping().await.expect("unix://");
+    connect(&format!("redis+{}", redis.url()), true)
+        .ping()
+        .await
+        .expect("redis+unix://");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_writes_is_unreachable() {
+    let redis = RedisServer::start_with(&["--maxmemory", "1"]);
+    let live = connect(&redis.url(), true);
+    live.ping().await.expect("Redis runs");
+    let refused = live.write_payloads("{}", 60).await;
+    assert!(
+        matches!(&refused, Err(LiveError::Unreachable(reason)) if reason.contains("OOM") || reason.contains("memory")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_makes_no_sense_is_refused_without_repeating_it() {
+    let settings = faircross::live::LiveSettings {
+        url: "http://:secret@nowhere".into(),
+        command_timeout_ms: 400,
+        locks_enabled: true,
+    };
+    let refused = faircross::live::Live::connect(&settings).err().expect("no Redis url");
+    assert!(!refused.to_string().contains("secret"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_job_on_another_thread_shares_the_connection() {
+    let world = World::new().await;
+    world.open(world.round(1, None, 29)).await;
+    let (live, player) = (world.live.clone(), world.player.clone());
+    let job = tokio::spawn(async move {
+        let progress = live.progress_of(std::slice::from_ref(&player)).await.expect("Redis runs");
+        let ended = live.end_at_deadline(&player, 1).await.expect("Redis runs");
+        (
+            progress.len(),
+            ended.is_some(),
+            live.last_run("bet-cleanup-last-run").await.expect("Redis runs"),
+        )
+    });
+    assert_eq!(job.await.expect("the job ends"), (1, true, None));
+    assert_eq!(
+        world
+            .redis
+            .query::<String>(&["INFO", "clients"])
+            .lines()
+            .find(|line| line.starts_with("connected_clients")),
+        Some("connected_clients:2")
+    );
+}

@@ -1,0 +1,30 @@
+//! The one integration test binary: a module per subject.
+
+mod access;
+mod audit;
+mod bad_input;
+mod budget;
+mod doctor;
+mod fuzz;
+mod game;
+mod hostile;
+mod http_contract;
+mod idempotency;
+mod jobs;
+mod kill_points;
+mod live;
+mod models;
+mod operator;
+mod outbox;
+mod parallel;
+mod platform;
+mod raw_server;
+mod recovery;
+mod redis_server;
+mod round;
+mod settings;
+mod source_rules;
+mod stale_sessions;
+mod stores;
+mod wallet;
+mod world;

@@ -1,0 +1,97 @@
+//! A round over HTTP, from the bet to the operator's ledger.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::Connection as _;
+
+use crate::world::{World, wait_for};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_is_played_and_settled() {
+    let (world, server) = World::with_server().await;
+    let player = world.player(&server).await;
+    let seeds = player.get("/api/game/seeds").await.ok();
+    assert_eq!(seeds["nonce"], 0);
+
+    let bet = player.bet("10.00", "EASY").await.ok();
+    assert_eq!(bet["lineNumber"], -1);
+    assert_eq!(
+        bet["balance"].as_str().map(|text| text.trim_end_matches('0').trim_end_matches('.')),
+        Some("990")
+    );
+    assert_eq!(
+        bet["hashedServerSeed"], seeds["hashedServerSeed"],
+        "the commitment was shown before the bet"
+    );
+    assert_eq!(bet["nextHashedServerSeed"], seeds["nextHashedServerSeed"]);
+    assert!(bet.get("collisionPositions").is_none() && bet["isFinished"] == false, "{bet}");
+    let open = player.history(bet["betId"].as_str().expect("an id")).await;
+    assert!(
+        open["fairness"]["serverSeed"].is_null() && open["fairness"]["collisionColumns"].is_null(),
+        "{open}"
+    );
+
+    let end = player.walk_and_cash_out(1).await;
+    assert_eq!(end["isFinished"], true);
+    assert_eq!(end["settlement"], "pending");
+    let past = player.history(bet["betId"].as_str().expect("an id")).await;
+    let fairness = &past["fairness"];
+    assert_eq!(past["winAmount"], end["winAmount"]);
+    assert_eq!(fairness["userSeedFresh"], true);
+    let verified = player
+        .post(
+            "/api/fairness/verify",
+            json!({
+                "serverSeed": fairness["serverSeed"], "userSeed": fairness["userSeed"], "nonce": fairness["nonce"],
+                "hazardSeed": fairness["hazardSeed"], "difficulty": "EASY", "hashedServerSeed": bet["hashedServerSeed"],
+                "hazardEpoch": fairness["hazardEpoch"], "anchor": fairness["anchor"], "configVersion": past["configVersion"],
+            }),
+        )
+        .await
+        .ok();
+    assert_eq!(verified["valid"], true, "{verified}");
+    assert_eq!(verified["collisionColumns"], fairness["collisionColumns"]);
+
+    let next = player.get("/api/game/seeds").await.ok();
+    assert_eq!(
+        (&next["nonce"], &next["hashedServerSeed"]),
+        (&json!(1), &seeds["nextHashedServerSeed"])
+    );
+    world.close().await;
+}
+
+/// The bet's row is held by somebody else, so that no end of it can be committed: meanwhile nobody is told of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hazard_is_told_only_after_its_commit() {
+    let (world, server) = World::with_server().await;
+    let player = world.player(&server).await;
+    let session = format!("gameSession:{}-demo", player.user_id);
+    loop {
+        player.bet("10.00", "DAREDEVIL").await.ok();
+        let first_collision = world.ask_redis(&["HGET", &session, "firstCollision"]).await;
+        if first_collision == redis::Value::BulkString(b"0".to_vec()) {
+            break;
+        }
+        player.walk_and_cash_out(0).await;
+    }
+    let mut holder = world.connection().await;
+    let mut held = holder.begin().await.expect("a transaction");
+    sqlx::query("select from bets where state = 'PLACED' for update")
+        .execute(&mut *held)
+        .await
+        .expect("the row is held");
+
+    let mut stepping = tokio::spawn(async move { player.step(0).await });
+    let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    wait_for("a commit waits for the row", async || match world.ask_database(waiting).await {
+        none if none == "0" => Err(none),
+        _ => Ok(()),
+    })
+    .await;
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut stepping).await;
+    assert!(early.is_err(), "{early:?} was told before the end was durable");
+    held.rollback().await.expect("the row is given back");
+    assert_eq!(stepping.await.expect("not cancelled").ok()["endReason"], "hazard");
+    world.close().await;
+}

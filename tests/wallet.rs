@@ -1,0 +1,625 @@
+//! The operator client against a simulated wallet and against servers that misbehave on the wire: every way in which an
+//! answer can fail to prove something, and that bytes, amounts and deadlines are exact.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use faircross::clock::Clock;
+use faircross::game::money::Amount;
+use faircross::wallet::message::{
+    BetFacts, GamePayload, SettleFacts, bet_message, cancel_message, get_balance_message, settle_message, void_message,
+};
+use faircross::wallet::status::{ALREADY_APPLIED, DEFINITE_REFUSALS};
+use faircross::wallet::{Action, AgentEndpoint, Attempt, BodyEncoding, Call, Outcome, UnknownReason, WalletClient, WalletSettings};
+use rust_decimal::Decimal;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+
+use crate::operator::Simulator;
+use crate::raw_server::{Behaviour, RawServer, http};
+use crate::world::PATIENCE;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+pub fn settings() -> WalletSettings {
+    WalletSettings {
+        allow_private_callbacks: true,
+        ..WalletSettings::default()
+    }
+}
+
+pub fn client(settings: WalletSettings) -> WalletClient {
+    WalletClient::new(settings, Clock::default()).expect("a client")
+}
+
+pub fn agent(url: &str) -> AgentEndpoint {
+    AgentEndpoint {
+        agent_id: "demo".into(),
+        callback_url: url.parse().expect("a URL"),
+        certificate: "demo-cert".into(),
+        encoding: BodyEncoding::Form,
+        signature_secret: None,
+        utc_offset_minutes: 480,
+    }
+}
+
+pub fn at() -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(1_590_386_646_115).expect("a time")
+}
+
+pub fn facts<'a>(platform_tx_id: &'a str, stake_minor: u64, payload: &'a GamePayload) -> BetFacts<'a> {
+    BetFacts {
+        platform_tx_id,
+        user_id: "user1",
+        currency: "INR",
+        stake: Amount::from_minor(stake_minor).expect("an amount"),
+        decimal_places: 2,
+        round_id: "round-1",
+        placed_at: at(),
+        payload,
+        utc_offset_minutes: 480,
+    }
+}
+
+pub fn bet_text(platform_tx_id: &str, stake_minor: u64) -> String {
+    bet_message(&facts(platform_tx_id, stake_minor, &GamePayload::default()))
+}
+
+pub fn settle_text(platform_tx_id: &str, stake_minor: u64, payout_minor: u64) -> String {
+    let payload = GamePayload::default();
+    let payout = Amount::from_minor(payout_minor).expect("an amount");
+    settle_message(&SettleFacts {
+        bet: facts(platform_tx_id, stake_minor, &payload),
+        payout,
+        settled_at: at(),
+    })
+}
+
+pub fn cancel_text(platform_tx_id: &str) -> String {
+    cancel_message(&facts(platform_tx_id, 1000, &GamePayload::default()))
+}
+
+pub fn void_text(platform_tx_id: &str, stake_minor: u64) -> String {
+    void_message(&facts(platform_tx_id, stake_minor, &GamePayload::default()), at())
+}
+
+fn decimal(text: &str) -> Decimal {
+    Decimal::from_str_exact(text).expect("a decimal")
+}
+
+fn applied(balance: &str) -> Outcome {
+    Outcome::Applied {
+        balance: Some(decimal(balance)),
+    }
+}
+
+fn unknown(reason: UnknownReason) -> Outcome {
+    Outcome::Unknown { reason, status: None }
+}
+
+fn unproven(status: &str) -> Outcome {
+    Outcome::Unknown {
+        reason: UnknownReason::Status,
+        status: Some(status.into()),
+    }
+}
+
+async fn send_bet(client: &WalletClient, url: &str, id: &str) -> Call {
+    client
+        .send(&agent(url), Action::Bet, &bet_text(id, 1000), Attempt::first(LIMIT))
+        .await
+}
+
+async fn bet_answered_with(behaviour: Behaviour) -> Call {
+    let server = RawServer::start(behaviour).await;
+    let call = client(settings())
+        .send(&agent(&server.url), Action::Bet, &bet_text("bet-1", 1000), Attempt::first(LIMIT))
+        .await;
+    assert_eq!(server.requests().len(), 1, "exactly one request, whatever came back");
+    call
+}
+
+#[tokio::test]
+async fn every_encoding_carries_the_exact_message_and_exact_amounts() {
+    let simulator = Simulator::start().await;
+    let client = client(settings());
+    for (number, encoding) in BodyEncoding::ALL.into_iter().enumerate() {
+        let agent = AgentEndpoint {
+            encoding,
+            ..agent(&simulator.callback_url())
+        };
+        simulator.put_player("user1", json!({"balance": "1000.00"})).await;
+        let id = format!("bet-{number}");
+        let (bet, settle) = (bet_text(&id, 1010), settle_text(&id, 1010, 2999));
+        let first = Attempt::first(LIMIT);
+        assert_eq!(client.send(&agent, Action::Bet, &bet, first).await.outcome, applied("989.90"));
+        assert_eq!(
+            client.send(&agent, Action::Settle, &settle, first).await.outcome,
+            applied("1019.89")
+        );
+        assert_eq!(
+            client
+                .send(&agent, Action::GetBalance, &get_balance_message("user1"), first)
+                .await
+                .outcome,
+            applied("1019.89")
+        );
+        for (action, sent) in [("bet", &bet), ("settle", &settle)] {
+            let calls = simulator.calls(action, &id).await;
+            assert_eq!(calls.len(), 1);
+            assert_eq!(calls[0]["message"], **sent, "the stored text arrives byte for byte");
+            assert_eq!(calls[0]["encoding"], encoding.as_str());
+        }
+    }
+    simulator.assert_no_violations().await;
+}
+
+#[tokio::test]
+async fn a_cancel_and_a_void_return_the_stake() {
+    let simulator = Simulator::start().await;
+    let client = client(settings());
+    let agent = agent(&simulator.callback_url());
+    let first = Attempt::first(LIMIT);
+    for (id, action, text) in [
+        ("bet-1", Action::CancelBet, cancel_text("bet-1")),
+        ("bet-2", Action::VoidBet, void_text("bet-2", 1000)),
+    ] {
+        assert_eq!(
+            client.send(&agent, Action::Bet, &bet_text(id, 1000), first).await.outcome,
+            applied("990.00")
+        );
+        assert_eq!(client.send(&agent, action, &text, first).await.outcome, applied("1000.00"));
+    }
+    simulator.assert_no_violations().await;
+}
+
+#[tokio::test]
+async fn each_fault_has_its_outcome() {
+    let simulator = Simulator::start().await;
+    let client = client(settings());
+    let agent = agent(&simulator.callback_url());
+    let short = Attempt::first(Duration::from_secs(1));
+    for (number, (fault, expected, state)) in [
+        (json!({"kind": "delay", "held": true}), unknown(UnknownReason::Timeout), None),
+        (json!({"kind": "refuse", "status": "9998"}), unproven("9998"), Some("refused")),
+        (
+            json!({"kind": "refuse", "status": "1018"}),
+            Outcome::Declined { status: "1018".into() },
+            Some("refused"),
+        ),
+        (json!({"kind": "answer", "status": "9999"}), unproven("9999"), Some("bet")),
+        (json!({"kind": "http_500"}), unknown(UnknownReason::HttpStatus), None),
+        (
+            json!({"kind": "http_500", "applied": true}),
+            unknown(UnknownReason::HttpStatus),
+            Some("bet"),
+        ),
+        (json!({"kind": "drop_before"}), unknown(UnknownReason::Broken), None),
+        (json!({"kind": "drop_after"}), unknown(UnknownReason::Broken), Some("bet")),
+        (json!({"kind": "garbage"}), unknown(UnknownReason::Unreadable), Some("bet")),
+        (
+            json!({"kind": "wrong_id"}),
+            Outcome::Unknown {
+                reason: UnknownReason::WrongEcho,
+                status: Some("0000".into()),
+            },
+            Some("bet"),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("bet-{number}");
+        simulator.put_faults(json!({"bet": fault})).await;
+        let attempt = if fault["kind"] == "delay" { short } else { Attempt::first(LIMIT) };
+        let call = client.send(&agent, Action::Bet, &bet_text(&id, 100), attempt).await;
+        assert_eq!(call.outcome, expected, "{fault}");
+        assert!(call.sent, "{fault}");
+        if fault["kind"] != "delay" {
+            assert_eq!(simulator.bet_state(&id).await.as_deref(), state, "{fault}");
+        }
+    }
+    simulator.put_faults(json!({"bet": {"kind": "duplicate"}})).await;
+    let call = client
+        .send(&agent, Action::Bet, &bet_text("twice", 100), Attempt::first(LIMIT))
+        .await;
+    assert!(matches!(call.outcome, Outcome::Applied { .. }));
+    assert_eq!(simulator.bet("twice").await["history"].as_array().map(Vec::len), Some(2));
+    simulator.assert_no_violations().await;
+}
+
+#[tokio::test]
+async fn a_definite_refusal_is_one_for_a_bet_only() {
+    let simulator = Simulator::start().await;
+    let client = client(settings());
+    let agent = agent(&simulator.callback_url());
+    for (status, _) in DEFINITE_REFUSALS {
+        simulator.put_faults(json!({"*": {"kind": "refuse", "status": status}})).await;
+        let id = format!("bet-{status}");
+        for (action, text, expected) in [
+            (Action::Bet, bet_text(&id, 1000), Outcome::Declined { status: status.into() }),
+            (Action::CancelBet, cancel_text(&id), unproven(status)),
+            (Action::Settle, settle_text(&id, 1000, 0), unproven(status)),
+            (Action::VoidBet, void_text(&id, 1000), unproven(status)),
+            (Action::GetBalance, get_balance_message("user1"), unproven(status)),
+        ] {
+            let call = client.send(&agent, action, &text, Attempt::first(LIMIT)).await;
+            assert_eq!(call.outcome, expected, "{status} to {}", action.as_str());
+        }
+    }
+}
+
+#[tokio::test]
+async fn already_applied_proves_something_only_of_a_repeat() {
+    let simulator = Simulator::start().await;
+    let client = client(settings());
+    let agent = agent(&simulator.callback_url());
+    for status in ALREADY_APPLIED {
+        simulator.put_faults(json!({"*": {"kind": "refuse", "status": status}})).await;
+        let id = format!("bet-{status}");
+        let settle = settle_text(&id, 1000, 0);
+        let outcome = |call: Call| call.outcome;
+        assert_eq!(
+            outcome(client.send(&agent, Action::Bet, &bet_text(&id, 1000), Attempt::first(LIMIT)).await),
+            unproven(status)
+        );
+        assert_eq!(
+            outcome(client.send(&agent, Action::Settle, &settle, Attempt::first(LIMIT)).await),
+            unproven(status)
+        );
+        let repeated = outcome(client.send(&agent, Action::Settle, &settle, Attempt::repeat(LIMIT)).await);
+        assert_eq!(repeated, Outcome::Applied { balance: None });
+    }
+}
+
+#[tokio::test]
+async fn a_resend_has_the_same_message_bytes_under_a_new_certificate() {
+    let simulator = Simulator::with_arguments(&["--agent-certificate", "demo=demo-cert", "--agent-certificate", "demo=rotated-cert"]).await;
+    let client = client(settings());
+    let old = agent(&simulator.callback_url());
+    let rotated = AgentEndpoint {
+        certificate: "rotated-cert".into(),
+        ..agent(&simulator.callback_url())
+    };
+    let text = settle_text("bet-1", 1000, 1500);
+    client
+        .send(&old, Action::Bet, &bet_text("bet-1", 1000), Attempt::first(LIMIT))
+        .await;
+    simulator.put_faults(json!({"settle": {"kind": "drop_after", "count": 1}})).await;
+    assert_eq!(
+        client.send(&old, Action::Settle, &text, Attempt::first(LIMIT)).await.outcome,
+        unknown(UnknownReason::Broken)
+    );
+    assert_eq!(
+        client.send(&rotated, Action::Settle, &text, Attempt::repeat(LIMIT)).await.outcome,
+        applied("1005.00")
+    );
+    let calls = simulator.calls("settle", "bet-1").await;
+    assert_eq!(calls.len(), 2);
+    assert!(calls.iter().all(|call| call["message"] == *text));
+    assert!(!json!(calls).to_string().contains("-cert"), "certificates are not kept");
+    simulator.assert_no_violations().await;
+}
+
+#[tokio::test]
+async fn five_identical_bets_at_once_take_one_stake_and_have_one_answer() {
+    let simulator = Simulator::start().await;
+    let client = client(settings());
+    let (url, text) = (simulator.callback_url(), bet_text("bet-1", 1000));
+    let agent = agent(&url);
+    let calls = futures::future::join_all((0..5).map(|_| client.send(&agent, Action::Bet, &text, Attempt::first(LIMIT)))).await;
+    let first = calls[0].answer.clone();
+    for call in calls {
+        assert_eq!((call.outcome, &call.answer), (applied("990.00"), &first));
+    }
+    assert_eq!(simulator.balance("user1").await, "990.00");
+}
+
+#[tokio::test]
+async fn a_signature_covers_the_bytes_that_are_sent() {
+    let simulator = Simulator::with_arguments(&["--agent-signature", "demo=signing-secret"]).await;
+    let client = client(settings());
+    for (number, encoding) in BodyEncoding::ALL.into_iter().enumerate() {
+        let signed = AgentEndpoint {
+            encoding,
+            signature_secret: Some("signing-secret".into()),
+            ..agent(&simulator.callback_url())
+        };
+        let id = format!("bet-{number}");
+        let call = client.send(&signed, Action::Bet, &bet_text(&id, 1000), Attempt::first(LIMIT)).await;
+        assert!(matches!(call.outcome, Outcome::Applied { .. }), "{encoding:?}");
+        assert_eq!(simulator.calls("bet", &id).await[0]["signatureValid"], true);
+    }
+    for signature_secret in [None, Some("another-secret".into())] {
+        let agent = AgentEndpoint {
+            signature_secret,
+            ..agent(&simulator.callback_url())
+        };
+        let call = client
+            .send(&agent, Action::Bet, &bet_text("unsigned", 1000), Attempt::first(LIMIT))
+            .await;
+        assert_eq!(call.outcome, Outcome::Declined { status: "1027".into() });
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_unknown_outcome_and_is_not_followed() {
+    let elsewhere = RawServer::start(Behaviour::Answer(http("200 OK", "", r#"{"status":"0000"}"#))).await;
+    for status in [
+        "301 Moved",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ] {
+        let call = bet_answered_with(Behaviour::Answer(http(status, &format!("location: {}\r\n", elsewhere.url), ""))).await;
+        assert_eq!(call.outcome, unknown(UnknownReason::HttpStatus), "{status}");
+    }
+    assert_eq!(elsewhere.connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_success_under_an_error_status_is_none() {
+    for status in ["400 Bad", "403 No", "404 Not Found", "500 Error", "502 Bad Gateway", "503 Busy"] {
+        let call = bet_answered_with(Behaviour::Answer(http(status, "", r#"{"status":"0000","balance":1}"#))).await;
+        assert_eq!(call.outcome, unknown(UnknownReason::HttpStatus), "{status}");
+        assert_eq!(
+            call.answer.as_deref(),
+            Some(r#"{"status":"0000","balance":1}"#),
+            "the audit keeps what was said"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_covers_an_answer_that_stops_in_the_middle() {
+    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"status\":\"0000\"".to_vec();
+    for (bytes, http_status) in [(half, Some(200)), (b"HTTP/1.1 200".to_vec(), None), (Vec::new(), None)] {
+        let server = RawServer::start(Behaviour::Stall(bytes)).await;
+        let attempt = Attempt::first(Duration::from_secs(1));
+        let call = client(settings())
+            .send(&agent(&server.url), Action::Bet, &bet_text("bet-1", 1000), attempt)
+            .await;
+        assert_eq!(
+            (call.outcome, call.sent, call.http_status),
+            (unknown(UnknownReason::Timeout), true, http_status)
+        );
+        assert!(call.duration_ms >= 1_000, "{} ms", call.duration_ms);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_unreadable_and_kept_in_part() {
+    let long = format!(r#"{{"status":"0000","filler":"{}"}}"#, "x".repeat(70_000));
+    let call = bet_answered_with(Behaviour::Answer(http("200 OK", "", &long))).await;
+    assert_eq!(call.outcome, unknown(UnknownReason::Unreadable));
+    assert_eq!(call.answer.map(|answer| answer.len()), Some(4096));
+
+    let fits = format!(r#"{{"status":"0000","filler":"{}"}}"#, "x".repeat(60_000));
+    let call = bet_answered_with(Behaviour::Answer(http("200 OK", "", &fits))).await;
+    assert_eq!(call.outcome, Outcome::Applied { balance: None });
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_after_the_request_leaves_the_outcome_unknown() {
+    let call = bet_answered_with(Behaviour::Reset).await;
+    assert_eq!((call.outcome, call.sent), (unknown(UnknownReason::Broken), true));
+
+    let cut = RawServer::start(Behaviour::Answer(
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"status\":".to_vec(),
+    ))
+    .await;
+    let attempt = Attempt::first(Duration::from_secs(1));
+    let call = client(settings())
+        .send(&agent(&cut.url), Action::Bet, &bet_text("bet-1", 1000), attempt)
+        .await;
+    assert!(matches!(call.outcome, Outcome::Unknown { .. }) && call.sent);
+}
+
+#[tokio::test]
+async fn what_could_not_connect_was_not_sent() {
+    // At this address of the machine nobody else takes the port that was free a moment ago.
+    let listener = TcpListener::bind("127.0.7.80:0").await.expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    drop(listener);
+    let call = send_bet(&client(settings()), &url, "bet-1").await;
+    assert_eq!(
+        (call.outcome, call.sent, call.answer),
+        (unknown(UnknownReason::NotSent), false, None)
+    );
+}
+
+#[tokio::test]
+async fn what_could_not_agree_on_encryption_was_not_sent() {
+    let server = RawServer::start(Behaviour::Reset).await;
+    let call = send_bet(&client(settings()), &server.url.replace("http:", "https:"), "bet-1").await;
+    assert!(!call.sent && matches!(call.outcome, Outcome::Unknown { .. }), "{:?}", call.outcome);
+}
+
+#[tokio::test]
+async fn what_is_late_is_not_sent() {
+    let simulator = Simulator::start().await;
+    let attempt = Attempt::first(LIMIT).sent_within(Duration::ZERO);
+    let call = client(settings())
+        .send(&agent(&simulator.callback_url()), Action::Bet, &bet_text("bet-1", 1000), attempt)
+        .await;
+    assert_eq!((call.outcome, call.sent), (unknown(UnknownReason::TooLate), false));
+    assert!(simulator.calls("bet", "bet-1").await.is_empty());
+    let attempt = Attempt::first(LIMIT).sent_within(Duration::from_secs(2));
+    let call = client(settings())
+        .send(&agent(&simulator.callback_url()), Action::Bet, &bet_text("bet-1", 1000), attempt)
+        .await;
+    assert_eq!(call.outcome, applied("990.00"));
+}
+
+#[tokio::test]
+async fn private_addresses_are_refused_before_anything_is_sent() {
+    let server = RawServer::start(Behaviour::Answer(http("200 OK", "", r#"{"status":"0000"}"#))).await;
+    let client = client(WalletSettings::default());
+    for url in [
+        server.url.clone(),
+        server.url.replace("127.0.0.1", "localhost"),
+        server.url.replace("127.0.0.1", "[::ffff:127.0.0.1]"),
+    ] {
+        let call = send_bet(&client, &url, "bet-1").await;
+        assert_eq!((call.outcome, call.sent), (unknown(UnknownReason::AddressRefused), false), "{url}");
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+}
+
+/// This machine's own name leads to this machine, and looks like any other: only its lookup tells.
+#[tokio::test]
+async fn a_name_that_leads_inside_is_refused_when_it_is_looked_up() {
+    let server = RawServer::start(Behaviour::Answer(http("200 OK", "", r#"{"status":"0000"}"#))).await;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    let leads_here = tokio::net::lookup_host((name, 0))
+        .await
+        .is_ok_and(|mut found| found.all(|found| found.ip().is_loopback()));
+    if !leads_here {
+        eprintln!("not tried: {name:?}, the name of this machine, does not lead to it");
+        return;
+    }
+    let url = server.url.replace("127.0.0.1", name);
+    let call = send_bet(&client(WalletSettings::default()), &url, "bet-1").await;
+    assert_eq!((call.outcome, call.sent), (unknown(UnknownReason::AddressRefused), false));
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+    let call = send_bet(&client(settings()), &url, "bet-1").await;
+    assert!(call.sent, "it is reached where private addresses are allowed: {:?}", call.outcome);
+}
+
+#[tokio::test]
+async fn connections_are_kept_alive() {
+    let server = RawServer::start(Behaviour::Answer(http("200 OK", "", r#"{"status":"0000"}"#))).await;
+    let client = client(settings());
+    for number in 0..10 {
+        assert_eq!(
+            send_bet(&client, &server.url, &format!("bet-{number}")).await.outcome,
+            Outcome::Applied { balance: None }
+        );
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_breaker_opens_and_heals_for_one_agent_alone() {
+    let simulator = Simulator::start().await;
+    let client = client(WalletSettings {
+        breaker_calls: 4,
+        breaker_failures_percent: 50,
+        breaker_open_ms: 2_000,
+        breaker_trial_calls: 2,
+        ..settings()
+    });
+    let url = simulator.callback_url();
+    simulator.put_faults(json!({"bet": {"kind": "http_500"}})).await;
+    // The rate is looked at from the call after the first four on.
+    for number in 0..5 {
+        assert_eq!(
+            send_bet(&client, &url, &format!("failing-{number}")).await.outcome,
+            unknown(UnknownReason::HttpStatus)
+        );
+    }
+    let call = send_bet(&client, &url, "held-back").await;
+    assert_eq!((call.outcome, call.sent), (unknown(UnknownReason::BreakerOpen), false));
+    assert!(simulator.calls("bet", "held-back").await.is_empty());
+
+    simulator.delete_faults().await;
+    let other = AgentEndpoint {
+        agent_id: "other".into(),
+        ..agent(&url)
+    };
+    let call = client
+        .send(&other, Action::Bet, &bet_text("other", 1000), Attempt::first(LIMIT))
+        .await;
+    assert!(matches!(call.outcome, Outcome::Applied { .. }), "another agent has its own breaker");
+
+    let give_up = Clock::default().monotonic() + PATIENCE;
+    let mut number = 0;
+    while send_bet(&client, &url, &format!("trial-{number}")).await.outcome == unknown(UnknownReason::BreakerOpen) {
+        assert!(Clock::default().monotonic() < give_up, "the breaker closes again");
+        number += 1;
+        tokio::task::yield_now().await;
+    }
+    for number in 0..10 {
+        let call = send_bet(&client, &url, &format!("healed-{number}")).await;
+        assert!(matches!(call.outcome, Outcome::Applied { .. }), "{:?}", call.outcome);
+    }
+}
+
+#[tokio::test]
+async fn a_readable_refusal_does_not_open_the_breaker() {
+    let simulator = Simulator::start().await;
+    let client = client(WalletSettings {
+        breaker_calls: 2,
+        breaker_failures_percent: 1,
+        ..settings()
+    });
+    simulator.put_faults(json!({"bet": {"kind": "refuse", "status": "9998"}})).await;
+    for number in 0..10 {
+        assert_eq!(
+            send_bet(&client, &simulator.callback_url(), &format!("bet-{number}")).await.outcome,
+            unproven("9998")
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_more_calls_are_in_flight_than_allowed() {
+    let behaviour = Behaviour::AnswerAfter(Duration::from_millis(50), http("200 OK", "", r#"{"status":"0000"}"#));
+    let server = RawServer::start(behaviour).await;
+    let client = client(WalletSettings {
+        concurrent_calls_per_agent: 2,
+        ..settings()
+    });
+    let ids: Vec<String> = (0..8).map(|number| format!("bet-{number}")).collect();
+    let calls = futures::future::join_all(ids.iter().map(|id| send_bet(&client, &server.url, id))).await;
+    assert!(calls.iter().all(|call| call.outcome == Outcome::Applied { balance: None }));
+    assert_eq!(server.busiest.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_get_its_turn_is_not_sent() {
+    let server = RawServer::start(Behaviour::Stall(Vec::new())).await;
+    let client = client(WalletSettings {
+        concurrent_calls_per_agent: 1,
+        ..settings()
+    });
+    let agent = agent(&server.url);
+    let (first, second) = (bet_text("bet-1", 1000), bet_text("bet-2", 1000));
+    let holding = client.send(&agent, Action::Bet, &first, Attempt::first(Duration::from_secs(3)));
+    let waiting = client.send(
+        &agent,
+        Action::Bet,
+        &second,
+        Attempt::first(LIMIT).sent_within(Duration::from_millis(200)),
+    );
+    let (holding, waiting) = futures::future::join(holding, waiting).await;
+    assert_eq!((holding.outcome, holding.sent), (unknown(UnknownReason::Timeout), true));
+    assert_eq!((waiting.outcome, waiting.sent), (unknown(UnknownReason::Busy), false));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_echoed_certificate_does_not_reach_the_audit() {
+    let call = bet_answered_with(Behaviour::Answer(http("200 OK", "", r#"{"status":"0000","key":"demo-cert"}"#))).await;
+    assert_eq!(call.answer.as_deref(), Some(r#"{"status":"0000","key":"***"}"#));
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_message_is_not_sent() {
+    let server = RawServer::start(Behaviour::Answer(http("200 OK", "", r#"{"status":"0000"}"#))).await;
+    let call = client(settings())
+        .send(&agent(&server.url), Action::Settle, "{not json", Attempt::first(LIMIT))
+        .await;
+    assert_eq!((call.outcome, call.sent), (unknown(UnknownReason::NotSent), false));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_message_is_the_same_text_every_time() {
+    let digest = |text: String| hex::encode(Sha256::digest(text));
+    assert_eq!(digest(settle_text("bet-1", 1000, 1500)), digest(settle_text("bet-1", 1000, 1500)));
+}
