@@ -1,6 +1,6 @@
 //! `faircross serve`: the server. SIGTERM or Ctrl-C drains it: no new bets, requests in flight finish, jobs let go.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +30,8 @@ pub async fn run(options: ServeOptions) -> Result<(), Failure> {
     for warning in settings.warnings() {
         tracing::warn!("{} {}", warning.setting, warning.explanation);
     }
-    let listener = TcpListener::bind((settings.server.bind, settings.server.port)).map_err(|error| {
-        format!(
-            "server.port: {}:{} cannot be used: {error}",
-            settings.server.bind, settings.server.port
-        )
-    })?;
+    let address = SocketAddr::new(settings.server.bind, settings.server.port);
+    let listener = http::server::listen(address).map_err(|error| format!("server.port: {address} cannot be used: {error}"))?;
     let address = listener.local_addr()?;
     let context = Context::start(settings, secrets).await?;
     warn_of_unsafe_redis(&context).await;

@@ -1,7 +1,13 @@
 //! Puts the server together: routes, what surrounds them, limits and workers. Signals are the caller's: stopping the returned
 //! server's handle gracefully lets requests in flight finish within the set time.
 
-use std::{future::ready, io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    future::ready,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_http::{HttpService, Protocol, error::DispatchError};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
@@ -13,7 +19,7 @@ use actix_web::{
     web,
 };
 use secrecy::ExposeSecret;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use utoipa_actix_web::AppExt;
 
 use super::{
@@ -26,6 +32,9 @@ use super::{
 };
 use crate::{chance::Chance, clock::Clock, play::context::Context};
 
+/// How many connections may wait to be accepted: as many as actix-web's own listeners let wait. The system may allow fewer
+/// (`net.core.somaxconn`).
+const BACKLOG: u32 = 2048;
 /// How long the head of a request may take to arrive; a body has a deadline of its own.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept.
@@ -57,6 +66,22 @@ pub fn application(
         .app_data(query_errors())
         .default_service(web::to(unrouted))
         .wrap(from_fn(move |request, next| boundary::surround(clock, chance, request, next)))
+}
+
+/// Listens on `address`. The standard library lets 128 connections wait: of a larger crowd at one instant most would try again
+/// a second later, and Linux may forget one that it has already told it is connected (SYN cookies, `listen(2)`).
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A server that starts anew may listen where the last one's connections are still being forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// A running server on `listener`.
