@@ -69,7 +69,7 @@ impl Copy {
         let redis = redis.expect("Redis starts");
         let live = Live::connect(&LiveSettings {
             url: redis.url().into(),
-            command_timeout_ms: 5_000,
+            command_timeout_ms: 60_000,
             locks_enabled: true,
         });
         let copy = Self {
@@ -134,8 +134,8 @@ impl Copy {
         let ledger = Ledger::connect(&LedgerSettings {
             url: self.database.as_str().into(),
             max_connections: 2,
-            acquire_timeout_ms: 10_000,
-            statement_timeout_ms: 10_000,
+            acquire_timeout_ms: 60_000,
+            statement_timeout_ms: 60_000,
         });
         let ledger = ledger.expect("the address is right");
         let operator = serve(&self.ledger).await;

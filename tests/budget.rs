@@ -2,7 +2,7 @@
 //! step one to Redis and nothing else; the end of a round one to Redis and one SQL statement before its answer. And the memory: a
 //! session takes a kilobyte at most.
 
-use crate::world::{Meter, World, resting_jobs, wait_for};
+use crate::world::{Meter, World, resting_jobs};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_keeps_to_its_budget() {
@@ -53,11 +53,8 @@ async fn before_an_end_is_told_it_costs_one_script_and_one_statement() {
     let mut meter = Meter::start(&world).await;
     let client = player.at(&stopping);
     let cashing_out = tokio::spawn(async move { client.cash_out().await });
-    wait_for("the end is committed", async || match stopping.reached("K10") {
-        true => Ok(()),
-        false => Err("not yet".to_owned()),
-    })
-    .await;
+    // The end is committed.
+    stopping.wait_until_stopped_at("K10").await;
     assert!(!cashing_out.is_finished(), "nobody was told");
     meter.expect("an end before its answer", 1, 1, &[]).await;
 

@@ -105,7 +105,7 @@ async fn a_key_with_other_contents_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bet_that_is_being_debited_is_in_progress() {
-    let (world, server, player) = world_with_player_and(WorldOptions::default().patient()).await;
+    let (world, server, player) = world_with_player().await;
     let held = json!({ "bet": { "kind": "delay", "held": true, "count": 1 } });
     world.operator.order(held).await;
     let body = player.bet_body("10.00", "EASY").await;
@@ -169,14 +169,14 @@ async fn a_refused_bet_stays_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bet_without_an_answer_stays_unconfirmed() {
-    let (world, _server, player) = world_with_player().await;
+    let (world, _server, player) = world_with_player_and(WorldOptions::hasty()).await;
     let faults = [
         ("dropped", json!({ "kind": "drop_before" })),
         ("dropped-after", json!({ "kind": "drop_after" })),
         ("garbage", json!({ "kind": "garbage" })),
         ("http-500", json!({ "kind": "http_500" })),
         ("unlisted", json!({ "kind": "answer", "status": "9999" })),
-        ("too-late", json!({ "kind": "delay", "delayMs": 3_000 })),
+        ("too-late", json!({ "kind": "delay", "held": true })),
     ];
     for (key, mut fault) in faults {
         fault["count"] = json!(1);
@@ -184,6 +184,7 @@ async fn a_bet_without_an_answer_stays_unconfirmed() {
         world.operator.order(json!({ "bet": fault })).await;
         bet(&player, &body, key).await.refused(504, "bet_unconfirmed");
         bet(&player, &body, key).await.refused(504, "bet_unconfirmed");
+        world.operator.clear_faults().await;
         world.wait_until_settled().await;
         bet(&player, &body, key).await.refused(504, "bet_unconfirmed");
     }
@@ -195,7 +196,8 @@ async fn a_bet_without_an_answer_stays_unconfirmed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_placed_bet_is_answered_even_if_its_session_cannot_be_opened() {
-    let (mut world, server, player) = world_with_player_and(WorldOptions::default().patient()).await;
+    let away = WorldOptions::default().with("FAIRCROSS__REDIS__COMMAND_TIMEOUT_MS", 2_000);
+    let (mut world, server, player) = world_with_player_and(away).await;
     let held = json!({ "bet": { "kind": "delay", "held": true, "count": 1 } });
     world.operator.order(held).await;
     let body = player.bet_body("10.00", "EASY").await;

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use faircross::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Player, Server, World, WorldOptions, wait_for};
+use crate::world::{Answer, PATIENCE, Player, Server, World, WorldOptions, wait_for};
 
 /// How the world goes on after the kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +78,20 @@ impl Death {
     }
 
     async fn survive_by(&self, aftermath: Aftermath) {
-        let options = WorldOptions::default().with("FAIRCROSS__GAME__SESSION_TTL_S", self.session_ttl_s);
+        let options = WorldOptions::hasty().with("FAIRCROSS__GAME__SESSION_TTL_S", self.session_ttl_s);
         let world = World::new(options).await;
         let mut server = match self.kill {
             Kill::At(point) => world.start_server_killed_at(point).await,
-            Kill::OnceOperatorHas(_) => world.start_server().await,
+            // It waits for the answer that is held back, and leaves the bet alone meanwhile.
+            Kill::OnceOperatorHas(_) => {
+                let patience_ms = PATIENCE.as_millis().to_string();
+                world
+                    .start_server_with(&[
+                        ("FAIRCROSS__WALLET__BET_TIMEOUT_MS", &patience_ms),
+                        ("FAIRCROSS__RECOVERY__PENDING_AFTER_MS", &patience_ms),
+                    ])
+                    .await
+            }
         };
         let second = match aftermath {
             // It recovers more slowly, so that the first server gets to the point where it dies.
@@ -176,7 +186,8 @@ async fn play(player: &Player, seen: &mut LastSeen, lanes: i64) -> Result<(), re
 /// A step or a cash-out, repeated while a busy machine refuses it (503): a round that is given up half way ends otherwise than the
 /// test means it to.
 async fn move_on(player: &Player, path: &str, lane: i64) -> Result<Answer, reqwest::Error> {
-    for _ in 0..100 {
+    let start = Clock::default().monotonic();
+    while start.elapsed() < PATIENCE {
         let moved = player
             .try_send(player.request(reqwest::Method::POST, path).json(&json!({ "lineNumber": lane })))
             .await?;
@@ -185,7 +196,7 @@ async fn move_on(player: &Player, path: &str, lane: i64) -> Result<Answer, reqwe
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{path} is refused for five seconds and more")
+    panic!("{path} is refused for {PATIENCE:?} and more")
 }
 
 /// Plays until the operator has a bet in `state` whose call is not yet answered, and kills the server there.
@@ -201,17 +212,18 @@ async fn kill_once_operator_has(world: &World, player: &Player, server: &mut Ser
             let has = ledger["bets"]
                 .as_array()
                 .is_some_and(|bets| bets.iter().any(|bet| bet["state"] == state));
-            if has { Ok(()) } else { Err(ledger.to_string()) }
+            if has { Ok(()) } else { Err("not yet".to_owned()) }
         })
         .await;
     };
     let round = async {
-        // A busy machine may refuse a bet (503); then nothing has happened, and the player bets again.
-        while seen.key.is_empty() || world.operator.ledger().await["bets"] == json!([]) {
+        // A busy machine may refuse a bet or have it cancelled; then the player bets again.
+        loop {
             seen.key = format!("round-{}", faircross::chance::Chance.token());
+            seen.lane = -1;
             let _ = play(player, &mut seen, 2).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        std::future::pending::<()>().await;
     };
     tokio::select! { () = watch => {} () = round => {} }
     server.kill().await;
@@ -238,22 +250,9 @@ async fn go_on(player: &Player, seen: LastSeen) {
         // The server died before the player could bet again.
         return;
     }
-    let mut answer = player.try_bet_with_key(&seen.bet, &seen.key).await.expect("answered");
-    wait_for("the bet is decided", async || {
-        let again = player
-            .try_bet_with_key(&seen.bet, &seen.key)
-            .await
-            .map_err(|error| error.to_string())?;
-        if again.code() == "bet_in_progress" || again.status == 503 {
-            Err(again.body.to_string())
-        } else {
-            Ok(())
-        }
-    })
-    .await;
-    if ["bet_in_progress", "unavailable"].contains(&answer.code()) {
-        answer = player.try_bet_with_key(&seen.bet, &seen.key).await.expect("answered");
-    }
+    let answer = player
+        .until_available(|| async { player.try_bet_with_key(&seen.bet, &seen.key).await.expect("answered") })
+        .await;
     match answer.status {
         200 if answer.body["isFinished"] == false => {
             assert!(answer.body["lineNumber"].as_i64() >= Some(-1), "{}", answer.body);
@@ -324,7 +323,7 @@ deaths! {
 async fn k15_void_sent_no_answer() {
     let void = json!({ "voidBet": { "kind": "delay_after", "held": true } });
     for wiped in [false, true] {
-        let world = World::new(WorldOptions::default().with("FAIRCROSS__GAME__SESSION_TTL_S", 1)).await;
+        let world = World::new(WorldOptions::hasty().with("FAIRCROSS__GAME__SESSION_TTL_S", 1)).await;
         let mut server = world.start_server().await;
         world.operator.order(void.clone()).await;
         world.player(&server).await.bet("10.00", "EASY").await.ok();
@@ -366,7 +365,7 @@ async fn k19_user_seed_changed_player_not_answered() {
     );
     let mut body = player.bet_body("10.00", "EASY").await;
     body.as_object_mut().expect("an object").remove("userSeed");
-    let bet = player.post("/api/game/bet", body).await.ok();
+    let bet = player.place(body).await.ok();
     let end = player.walk_and_cash_out(0).await;
     assert_eq!(
         player.history(end["betId"].as_str().expect("an id")).await["fairness"]["userSeed"],
@@ -403,6 +402,12 @@ async fn k20_clean_up_killed_in_a_batch_loses_and_doubles_nothing() {
         (world.ask_database(in_both).await, world.ask_database(in_all).await),
         ("0".into(), "5".into())
     );
+    wait_for("PostgreSQL has given up what the dead server had begun", async || {
+        let of_server = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'faircross'";
+        let left = world.ask_database(of_server).await;
+        if left == "0" { Ok(()) } else { Err(left) }
+    })
+    .await;
     // The dead server's lock would end by itself after five minutes.
     world.ask_redis(&["DEL", "bet-cleanup-lock"]).await;
     let survivor = world.start_server().await;

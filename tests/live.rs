@@ -99,7 +99,7 @@ impl World {
 
 /// A client that a busy machine does not make give up.
 fn connect(url: &str, locks_enabled: bool) -> Live {
-    connect_within(url, locks_enabled, 5_000)
+    connect_within(url, locks_enabled, 60_000)
 }
 
 fn connect_within(url: &str, locks_enabled: bool, command_timeout_ms: u64) -> Live {

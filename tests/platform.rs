@@ -3,7 +3,7 @@
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 
-use crate::world::{Player, Server, World, WorldOptions, launch_token, wait_for};
+use crate::world::{PATIENCE, Player, Server, World, WorldOptions, launch_token, wait_for};
 
 const NOWHERE: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -161,7 +161,11 @@ async fn latest_in(world: &World, player: &Player, state: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_told_in_every_state() {
-    let (world, server) = World::with_server_and(WorldOptions::default().patient()).await;
+    // What is held back is waited for; what was not confirmed is cancelled soon.
+    let options = WorldOptions::hasty()
+        .with("FAIRCROSS__WALLET__BET_TIMEOUT_MS", PATIENCE.as_millis())
+        .with("FAIRCROSS__RECOVERY__PENDING_AFTER_MS", PATIENCE.as_millis());
+    let (world, server) = World::with_server_and(options).await;
     let player = world.player(&server).await;
     let refusing = |action: &str| json!({ action: { "kind": "refuse", "status": "9998" } });
     let state = async |state: &str, expected: i64| {
@@ -282,7 +286,8 @@ async fn sign_outs_and_status_changes_count_at_once_on_every_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_decides_who_may_play_is_answered_when_both_stores_have_it() {
-    let (mut world, server) = World::with_server().await;
+    let away = WorldOptions::default().with("FAIRCROSS__REDIS__COMMAND_TIMEOUT_MS", 2_000);
+    let (mut world, server) = World::with_server_and(away).await;
     let player = world.player(&server).await;
     player.bet("10.00", "EASY").await.ok();
     let (user, settled) = (player.user_id.clone(), "0000");

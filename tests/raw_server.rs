@@ -1,5 +1,6 @@
 //! A server that misbehaves on the wire in ways that no real HTTP server would let us order.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,7 +30,11 @@ pub enum Behaviour {
 
 impl RawServer {
     pub async fn start(behaviour: Behaviour) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), behaviour).await
+    }
+
+    pub async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a port");
         let url = format!("http://{}/callback", listener.local_addr().expect("an address"));
         let server = Self {
             url,

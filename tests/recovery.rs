@@ -196,7 +196,7 @@ async fn a_round_past_its_deadline_is_cashed_out_or_voided() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_debit_is_cancelled_twice_with_the_same_bytes() {
     for fault in ["drop_before", "drop_after", "http_500", "garbage", "wrong_id"] {
-        let (world, server) = World::with_server().await;
+        let (world, server) = World::with_server_and(WorldOptions::hasty()).await;
         let player = world.player(&server).await;
         world.operator.order(json!({ "bet": { "kind": fault } })).await;
         player.bet("10.00", "EASY").await.refused(504, "bet_unconfirmed");
@@ -313,7 +313,7 @@ async fn two_people_end_what_no_retry_can() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_stopped_in_the_middle_of_a_bet_does_no_harm_when_it_goes_on() {
-    let world = World::new(WorldOptions::default()).await;
+    let world = World::new(WorldOptions::hasty()).await;
     let server = world
         .start_server_with(&[
             ("FAIRCROSS__WALLET__BET_TIMEOUT_MS", "60000"),
@@ -359,7 +359,7 @@ async fn a_server_stopped_in_the_middle_of_a_bet_does_no_harm_when_it_goes_on() 
 /// Nobody would cancel a debit that left now: both cancels have gone out. The operator of this test would refuse it, others would not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_stopped_between_intent_and_debit_sends_none() {
-    let world = World::new(WorldOptions::default()).await;
+    let world = World::new(WorldOptions::hasty()).await;
     let second = world.start_server().await;
     let stopping = world.start_server_with(&[("FAILPOINTS", "K2=1*return(stop)")]).await;
     let player = world.player(&second).await;
@@ -423,7 +423,7 @@ async fn an_agent_may_speak_json_and_want_signatures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draining_server_finishes_what_it_began() {
-    let (world, mut server) = World::with_server_and(WorldOptions::default().patient()).await;
+    let (world, mut server) = World::with_server_and(WorldOptions::default()).await;
     let player = world.player(&server).await;
     world.operator.order(json!({ "bet": { "kind": "delay", "held": true } })).await;
     let body = player.bet_body("10.00", "EASY").await;
@@ -452,7 +452,7 @@ async fn a_draining_server_finishes_what_it_began() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bet_goes_on_when_its_client_hangs_up() {
-    let (world, server) = World::with_server_and(WorldOptions::default().patient()).await;
+    let (world, server) = World::with_server_and(WorldOptions::default()).await;
     let player = world.player(&server).await;
     world.operator.order(json!({ "bet": { "kind": "delay", "held": true } })).await;
     let body = player.bet_body("10.00", "EASY").await;
@@ -494,7 +494,8 @@ async fn refuse_database(world: &World, refuse: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_record_cannot_be_written_no_step_is_decided() {
-    let (world, server): (World, Server) = World::with_server().await;
+    let options = WorldOptions::default().with("FAIRCROSS__DATABASE__ACQUIRE_TIMEOUT_MS", 2_000);
+    let (world, server): (World, Server) = World::with_server_and(options).await;
     let player = world.player(&server).await;
     let shown = stand_on(&player, 2).await;
     refuse_database(&world, true).await;
@@ -553,11 +554,7 @@ async fn a_copy_that_is_lost_again_at_once_signs_nobody_out() {
         let player = player.at(&stopping);
         async move { player.post("/api/game/bet", body).await }
     });
-    wait_for("the copy was refilled", async || match stopping.reached("refilled") {
-        true => Ok(()),
-        false => Err("not yet".to_owned()),
-    })
-    .await;
+    stopping.wait_until_stopped_at("refilled").await;
     world.ask_redis(&["DEL", &copy]).await;
     stopping.signal("CONT");
     let answer = betting.await.expect("not cancelled");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use redis::{FromRedisValue, RedisResult};
 use tempfile::TempDir;
 
-/// Polls while a server starts, 5 ms apart: 10 seconds.
-const START_POLLS: u32 = 2_000;
+/// Polls while a server starts, 5 ms apart: a minute.
+const START_POLLS: u32 = 12_000;
 
 /// A running (or killed) server; killed for good when dropped.
 pub struct RedisServer {
@@ -25,7 +25,7 @@ impl RedisServer {
     }
 
     /// A server with options of its own, as on the command line of redis-server; for one that keeps every answered
-    /// write through a crash `--appendonly yes --appendfsync always`.
+    /// write through a crash of its process `--appendonly yes`.
     pub fn start_with(options: &[&str]) -> Self {
         let directory = TempDir::with_prefix("redis-").expect("a temporary directory");
         let mut server = Self {

@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::Connection as _;
 
-use crate::world::{World, wait_for};
+use crate::world::{World, WorldOptions, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_is_played_and_settled() {
-    let (world, server) = World::with_server().await;
+    // No sweep is quicker than the request that ends the round.
+    let options = WorldOptions::default().with("FAIRCROSS__RECOVERY__SWEEP_EVERY_MS", 3_600_000);
+    let (world, server) = World::with_server_and(options).await;
     let player = world.player(&server).await;
     let seeds = player.get("/api/game/seeds").await.ok();
     assert_eq!(seeds["nonce"], 0);

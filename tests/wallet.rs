@@ -19,9 +19,11 @@ use tokio::net::TcpListener;
 
 use crate::operator::Simulator;
 use crate::raw_server::{Behaviour, RawServer, http};
-use crate::world::PATIENCE;
+use crate::world::{PATIENCE, wait_for};
 
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = PATIENCE;
+/// For an answer that does not come: long enough for a busy machine to send the request.
+const SHORT: Duration = Duration::from_secs(4);
 
 pub fn settings() -> WalletSettings {
     WalletSettings {
@@ -180,7 +182,6 @@ async fn each_fault_has_its_outcome() {
     let simulator = Simulator::start().await;
     let client = client(settings());
     let agent = agent(&simulator.callback_url());
-    let short = Attempt::first(Duration::from_secs(1));
     for (number, (fault, expected, state)) in [
         (json!({"kind": "delay", "held": true}), unknown(UnknownReason::Timeout), None),
         (json!({"kind": "refuse", "status": "9998"}), unproven("9998"), Some("refused")),
@@ -213,7 +214,11 @@ async fn each_fault_has_its_outcome() {
     {
         let id = format!("bet-{number}");
         simulator.put_faults(json!({"bet": fault})).await;
-        let attempt = if fault["kind"] == "delay" { short } else { Attempt::first(LIMIT) };
+        let attempt = if fault["kind"] == "delay" {
+            Attempt::first(SHORT)
+        } else {
+            Attempt::first(LIMIT)
+        };
         let call = client.send(&agent, Action::Bet, &bet_text(&id, 100), attempt).await;
         assert_eq!(call.outcome, expected, "{fault}");
         assert!(call.sent, "{fault}");
@@ -376,18 +381,18 @@ async fn a_success_under_an_error_status_is_none() {
 #[tokio::test]
 async fn the_deadline_covers_an_answer_that_stops_in_the_middle() {
     let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"status\":\"0000\"".to_vec();
-    for (bytes, http_status) in [(half, Some(200)), (b"HTTP/1.1 200".to_vec(), None), (Vec::new(), None)] {
+    let stalls = [(half, Some(200)), (b"HTTP/1.1 200".to_vec(), None), (Vec::new(), None)].map(async |(bytes, http_status)| {
         let server = RawServer::start(Behaviour::Stall(bytes)).await;
-        let attempt = Attempt::first(Duration::from_secs(1));
         let call = client(settings())
-            .send(&agent(&server.url), Action::Bet, &bet_text("bet-1", 1000), attempt)
+            .send(&agent(&server.url), Action::Bet, &bet_text("bet-1", 1000), Attempt::first(SHORT))
             .await;
         assert_eq!(
             (call.outcome, call.sent, call.http_status),
             (unknown(UnknownReason::Timeout), true, http_status)
         );
-        assert!(call.duration_ms >= 1_000, "{} ms", call.duration_ms);
-    }
+        assert!(u128::from(call.duration_ms) >= SHORT.as_millis(), "{} ms", call.duration_ms);
+    });
+    futures::future::join_all(stalls).await;
 }
 
 #[tokio::test]
@@ -411,9 +416,8 @@ async fn a_connection_that_breaks_after_the_request_leaves_the_outcome_unknown()
         b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"status\":".to_vec(),
     ))
     .await;
-    let attempt = Attempt::first(Duration::from_secs(1));
     let call = client(settings())
-        .send(&agent(&cut.url), Action::Bet, &bet_text("bet-1", 1000), attempt)
+        .send(&agent(&cut.url), Action::Bet, &bet_text("bet-1", 1000), Attempt::first(SHORT))
         .await;
     assert!(matches!(call.outcome, Outcome::Unknown { .. }) && call.sent);
 }
@@ -447,7 +451,7 @@ async fn what_is_late_is_not_sent() {
         .await;
     assert_eq!((call.outcome, call.sent), (unknown(UnknownReason::TooLate), false));
     assert!(simulator.calls("bet", "bet-1").await.is_empty());
-    let attempt = Attempt::first(LIMIT).sent_within(Duration::from_secs(2));
+    let attempt = Attempt::first(LIMIT).sent_within(LIMIT);
     let call = client(settings())
         .send(&agent(&simulator.callback_url()), Action::Bet, &bet_text("bet-1", 1000), attempt)
         .await;
@@ -472,17 +476,17 @@ async fn private_addresses_are_refused_before_anything_is_sent() {
 /// This machine's own name leads to this machine, and looks like any other: only its lookup tells.
 #[tokio::test]
 async fn a_name_that_leads_inside_is_refused_when_it_is_looked_up() {
-    let server = RawServer::start(Behaviour::Answer(http("200 OK", "", r#"{"status":"0000"}"#))).await;
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
-    let leads_here = tokio::net::lookup_host((name, 0))
-        .await
-        .is_ok_and(|mut found| found.all(|found| found.ip().is_loopback()));
-    if !leads_here {
+    let found: Vec<_> = tokio::net::lookup_host((name, 0)).await.into_iter().flatten().collect();
+    let Some(here) = found.first().filter(|_| found.iter().all(|found| found.ip().is_loopback())) else {
         eprintln!("not tried: {name:?}, the name of this machine, does not lead to it");
         return;
-    }
-    let url = server.url.replace("127.0.0.1", name);
+    };
+    let behaviour = Behaviour::Answer(http("200 OK", "", r#"{"status":"0000"}"#));
+    let server = RawServer::start_at(*here, behaviour).await;
+    let port = server.url.parse::<reqwest::Url>().expect("a URL").port().expect("a port");
+    let url = format!("http://{name}:{port}/callback");
     let call = send_bet(&client(WalletSettings::default()), &url, "bet-1").await;
     assert_eq!((call.outcome, call.sent), (unknown(UnknownReason::AddressRefused), false));
     assert_eq!(server.connections.load(Ordering::SeqCst), 0);
@@ -493,7 +497,10 @@ async fn a_name_that_leads_inside_is_refused_when_it_is_looked_up() {
 #[tokio::test]
 async fn connections_are_kept_alive() {
     let server = RawServer::start(Behaviour::Answer(http("200 OK", "", r#"{"status":"0000"}"#))).await;
-    let client = client(settings());
+    let client = client(WalletSettings {
+        idle_connection_ms: 60_000,
+        ..settings()
+    });
     for number in 0..10 {
         assert_eq!(
             send_bet(&client, &server.url, &format!("bet-{number}")).await.outcome,
@@ -506,23 +513,29 @@ async fn connections_are_kept_alive() {
 #[tokio::test]
 async fn the_breaker_opens_and_heals_for_one_agent_alone() {
     let simulator = Simulator::start().await;
-    let client = client(WalletSettings {
-        breaker_calls: 4,
-        breaker_failures_percent: 50,
-        breaker_open_ms: 2_000,
-        breaker_trial_calls: 2,
-        ..settings()
-    });
+    let open_for = |breaker_open_ms| {
+        client(WalletSettings {
+            breaker_calls: 4,
+            breaker_failures_percent: 50,
+            breaker_open_ms,
+            breaker_trial_calls: 2,
+            ..settings()
+        })
+    };
+    // One stays open for as long as this test may take, the other heals in it.
+    let (open, client) = (open_for(PATIENCE.as_millis() as u64), open_for(500));
     let url = simulator.callback_url();
     simulator.put_faults(json!({"bet": {"kind": "http_500"}})).await;
     // The rate is looked at from the call after the first four on.
-    for number in 0..5 {
-        assert_eq!(
-            send_bet(&client, &url, &format!("failing-{number}")).await.outcome,
-            unknown(UnknownReason::HttpStatus)
-        );
+    for (client, name) in [(&open, "open"), (&client, "failing")] {
+        for number in 0..5 {
+            assert_eq!(
+                send_bet(client, &url, &format!("{name}-{number}")).await.outcome,
+                unknown(UnknownReason::HttpStatus)
+            );
+        }
     }
-    let call = send_bet(&client, &url, "held-back").await;
+    let call = send_bet(&open, &url, "held-back").await;
     assert_eq!((call.outcome, call.sent), (unknown(UnknownReason::BreakerOpen), false));
     assert!(simulator.calls("bet", "held-back").await.is_empty());
 
@@ -531,7 +544,7 @@ async fn the_breaker_opens_and_heals_for_one_agent_alone() {
         agent_id: "other".into(),
         ..agent(&url)
     };
-    let call = client
+    let call = open
         .send(&other, Action::Bet, &bet_text("other", 1000), Attempt::first(LIMIT))
         .await;
     assert!(matches!(call.outcome, Outcome::Applied { .. }), "another agent has its own breaker");
@@ -589,13 +602,16 @@ async fn a_call_that_does_not_get_its_turn_is_not_sent() {
     });
     let agent = agent(&server.url);
     let (first, second) = (bet_text("bet-1", 1000), bet_text("bet-2", 1000));
-    let holding = client.send(&agent, Action::Bet, &first, Attempt::first(Duration::from_secs(3)));
-    let waiting = client.send(
-        &agent,
-        Action::Bet,
-        &second,
-        Attempt::first(LIMIT).sent_within(Duration::from_millis(200)),
-    );
+    let holding = client.send(&agent, Action::Bet, &first, Attempt::first(SHORT));
+    let waiting = async {
+        wait_for("the first has its turn", async || match server.requests().len() {
+            1 => Ok(()),
+            none => Err(none.to_string()),
+        })
+        .await;
+        let attempt = Attempt::first(LIMIT).sent_within(Duration::from_millis(200));
+        client.send(&agent, Action::Bet, &second, attempt).await
+    };
     let (holding, waiting) = futures::future::join(holding, waiting).await;
     assert_eq!((holding.outcome, holding.sent), (unknown(UnknownReason::Timeout), true));
     assert_eq!((waiting.outcome, waiting.sent), (unknown(UnknownReason::Busy), false));

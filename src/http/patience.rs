@@ -1,7 +1,8 @@
 //! How long a connection may keep us listening. The HTTP library bounds the first head of a connection and our reader bounds
 //! bodies, but the library bounds no later head, and reads on after an early answer for as long as the rest of a body in
-//! chunks comes. Here every connection counts from its first byte that was not answered yet: when the time is over it reads
-//! as ended. A request that is being worked on is answered all the same; after that the connection is closed.
+//! chunks comes. Here every connection counts from its beginning, and after an answer from the first byte that was not answered
+//! yet: when the time is over it reads as ended. A request that is being worked on is answered all the same; after that the
+//! connection is closed.
 
 use std::io;
 use std::pin::Pin;
@@ -21,7 +22,7 @@ pub struct Patient<T> {
     connection: T,
     clock: Clock,
     longest: Duration,
-    /// Made with the first byte. One that ends too early, because the wait that it was set for is over and another began, is
+    /// Made with the first look. One that ends too early, because the wait that it was set for is over and another began, is
     /// set again only then: setting it for every request would be work for what hardly ever happens.
     timer: Option<Pin<Box<Sleep>>>,
     state: State,
@@ -29,9 +30,9 @@ pub struct Patient<T> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// All that came was answered, or nothing came yet.
+    /// All that came was answered.
     Answered,
-    /// Bytes came, and are listened to until then.
+    /// Bytes came, or the first are waited for, and are listened to until then.
     Waiting { until: Instant },
     /// The time is over.
     Over,
@@ -44,13 +45,15 @@ impl<T> Patient<T> {
     }
 
     fn listening_for(connection: T, clock: Clock, longest: Duration) -> Self {
-        Self {
+        let mut begun = Self {
             connection,
             clock,
             longest,
             timer: None,
             state: State::Answered,
-        }
+        };
+        begun.begin_to_wait();
+        begun
     }
 
     fn begin_to_wait(&mut self) {
@@ -166,6 +169,12 @@ mod tests {
         tokio::time::timeout(20 * SHORT, listening).await.expect("an end");
         server.write_all(b"late").await.expect("an answer is still sent");
         assert_eq!(server.read(&mut [0; 8]).await.expect("read"), 0, "and it stays so");
+    }
+
+    #[tokio::test]
+    async fn who_never_says_a_word_is_given_up() {
+        let (_caller, mut server) = connected();
+        assert_eq!(server.read(&mut [0; 8]).await.expect("woken by the timer"), 0);
     }
 
     #[tokio::test]

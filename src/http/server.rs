@@ -107,6 +107,7 @@ pub fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<Server>
     let draining = builder.graceful_shutdown_signal();
     let clock = context.clock;
     let server = builder.listen("faircross", listener, move || {
+        context.wallet.prepare_here();
         let draining = draining.clone();
         let application = application(&parts).app_data(web::Data::from(Arc::clone(&context)));
         let service = HttpService::build()

@@ -13,6 +13,9 @@ use super::{Problem, Settings};
 pub const MINIMUM_SESSION_TTL_S: u64 = if cfg!(feature = "failpoints") { 1 } else { 120 };
 /// The longest pause of what brings money to its place, in milliseconds. Only that build lets tests keep it still for longer.
 const LONGEST_PAUSE_MS: u64 = if cfg!(feature = "failpoints") { 3_600_000 } else { 60_000 };
+/// How long after its intent a debit may leave, in milliseconds: the second cancel comes after it. Only that build waits for a
+/// machine that is busy with other tests.
+const LONGEST_DEBIT_DELAY_MS: u64 = if cfg!(feature = "failpoints") { 60_000 } else { 2_000 };
 /// Five years, which regulators ask for, in days.
 const MINIMUM_RETENTION_DAYS: u32 = 1827;
 /// How long one command of Redis may take. Players are told within half a second that Redis is away; only tests, whose
@@ -165,7 +168,7 @@ impl Rules {
         let wallet = &settings.wallet;
         self.between("wallet.bet_timeout_ms", wallet.bet_timeout_ms, 10, 60_000);
         self.between("wallet.call_timeout_ms", wallet.call_timeout_ms, 10, 60_000);
-        self.between("wallet.debit_within_ms", wallet.debit_within_ms, 1, 2000);
+        self.between("wallet.debit_within_ms", wallet.debit_within_ms, 1, LONGEST_DEBIT_DELAY_MS);
         let waits = &wallet.retry_schedule_s;
         self.require(
             !waits.is_empty(),

@@ -81,6 +81,17 @@ impl WalletClient {
         })
     }
 
+    /// Makes this runtime's own HTTP client, so that no debit has to wait while root certificates are read.
+    pub fn prepare_here(&self) {
+        self.http_here();
+    }
+
+    /// This runtime's own HTTP client.
+    fn http_here(&self) -> Client {
+        self.http
+            .here(|| builder(&self.settings).build().unwrap_or_else(|_| self.first.clone()))
+    }
+
     /// Sends one message once and reads the answer.
     pub async fn send(&self, agent: &AgentEndpoint, action: Action, message: &str, attempt: Attempt) -> Call {
         let started = self.clock.monotonic();
@@ -146,10 +157,8 @@ impl WalletClient {
         let subject = Subject::of(message).ok()?;
         let body = agent.encoding.body(agent.certificate.expose_secret(), message).ok()?;
         let fate = Fate::default();
-        let http = self
-            .http
-            .here(|| builder(&self.settings).build().unwrap_or_else(|_| self.first.clone()));
-        let mut request = http
+        let mut request = self
+            .http_here()
             .post(agent.callback_url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static(agent.encoding.content_type()))
             .header(ACCEPT, HeaderValue::from_static("application/json"));

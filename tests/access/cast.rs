@@ -77,6 +77,8 @@ impl Cast {
                 .no_proxy()
                 .tls_certs_only([])
                 .redirect(reqwest::redirect::Policy::none())
+                // Servers close a connection on which they never heard a word after five seconds.
+                .pool_idle_timeout(std::time::Duration::from_secs(3))
                 .build()
                 .expect("a client"),
             world,

@@ -107,7 +107,8 @@ impl Builder {
             sealing_key,
             ledger: builder.operator.ledger().await,
             open_seed,
-            future_link: tomorrow.link(5).expect("a link").as_str().to_owned(),
+            // Of the last epoch, so that it is still to come when this is looked at after midnight.
+            future_link: tomorrow.link(17_279).expect("a link").as_str().to_owned(),
             bets: builder.bets,
             sequences: builder.sequences,
         };
@@ -285,7 +286,7 @@ impl Builder {
     }
 
     async fn send(&self, action: Action, message: &str) -> Call {
-        let attempt = Attempt::first(std::time::Duration::from_secs(10));
+        let attempt = Attempt::first(crate::world::PATIENCE);
         self.wallet.send(&self.endpoint, action, message, attempt).await
     }
 

@@ -234,7 +234,11 @@ const INSIDE: [&str; 16] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_callback_leads_inside_is_not_added_and_not_called() {
     let (world, server, player) = quiet_world().await;
-    let outside = [("FAIRCROSS__WALLET__ALLOW_PRIVATE_CALLBACKS", "false")];
+    let outside = [
+        ("FAIRCROSS__WALLET__ALLOW_PRIVATE_CALLBACKS", "false"),
+        // The second cancel of a bet comes a second after this.
+        ("FAIRCROSS__WALLET__DEBIT_WITHIN_MS", "2000"),
+    ];
     let witness = Witness::of(&world).await;
     let (public_only, _) = world.of_next_server(&outside);
     for url in INSIDE

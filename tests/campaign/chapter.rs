@@ -65,6 +65,14 @@ pub struct Chapter {
     setting: Setting,
 }
 
+/// Stores are given up as soon as in production, and what waits for an operator sooner.
+pub fn in_earnest() -> WorldOptions {
+    WorldOptions::hasty()
+        .with("FAIRCROSS__REDIS__COMMAND_TIMEOUT_MS", 400)
+        .with("FAIRCROSS__DATABASE__ACQUIRE_TIMEOUT_MS", 2_000)
+        .with("FAIRCROSS__DATABASE__STATEMENT_TIMEOUT_MS", 5_000)
+}
+
 /// The players' client: it does not wait for a stopped server for longer than a person would.
 pub fn impatient_client() -> reqwest::Client {
     reqwest::Client::builder()
@@ -77,7 +85,7 @@ pub fn impatient_client() -> reqwest::Client {
 
 impl Chapter {
     pub async fn begin(postgres: &Postgres, setting: Setting, report: Report) -> Self {
-        let options = WorldOptions::default()
+        let options = in_earnest()
             .with("FAIRCROSS__GAME__SESSION_TTL_S", 5)
             .with("FAIRCROSS__WALLET__BET_TIMEOUT_MS", 1_000)
             .with("FAIRCROSS__WALLET__CALL_TIMEOUT_MS", 1_000)

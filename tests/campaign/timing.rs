@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 use sqlx::Connection as _;
 
-use crate::chapter::{audit, impatient_client, pause, seat_people, world_in};
+use crate::chapter::{audit, impatient_client, in_earnest, pause, seat_people, world_in};
 use crate::dice::Dice;
 use crate::fleet::{Fleet, Postgres};
 use crate::report::{Report, milliseconds};
@@ -19,7 +19,7 @@ const PLAYABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The defaults again, over the faster settings of the tests. The second cancel is early: it closes nothing.
 fn default_recovery() -> WorldOptions {
-    WorldOptions::default()
+    in_earnest()
         .with("FAIRCROSS__RECOVERY__SWEEP_EVERY_MS", 5_000)
         .with("FAIRCROSS__RECOVERY__PENDING_AFTER_MS", 30_000)
         .with("FAIRCROSS__RECOVERY__DRAIN_EVERY_MS", 1_000)
@@ -107,7 +107,7 @@ async fn until_closed(world: Arc<World>, at: Instant) -> Duration {
 
 /// Takes Redis away for three seconds and measures how long after its first answer a round goes on.
 pub async fn redis_returns(postgres: &Postgres, times: usize, report: &mut Report) {
-    let mut world = world_in(postgres, "campaign_returning", WorldOptions::default()).await;
+    let mut world = world_in(postgres, "campaign_returning", in_earnest()).await;
     let fleet = Fleet::start(&world, postgres, &[0]).await;
     let server = fleet.server(0);
     let player = Player::sign_in(&impatient_client(), server, "demo", "demo-cert", "returning").await;

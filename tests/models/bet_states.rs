@@ -8,7 +8,7 @@ mod calls;
 mod model;
 mod record;
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
@@ -29,7 +29,7 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
 });
 thread_local! {
     /// The database of the test that runs in this thread.
-    static DATABASE_URL: OnceCell<String> = const { OnceCell::new() };
+    static DATABASE_URL: RefCell<String> = const { RefCell::new(String::new()) };
 }
 /// How often each kind of answer was given.
 static ANSWERS: Mutex<BTreeMap<&'static str, u32>> = Mutex::new(BTreeMap::new());
@@ -42,7 +42,7 @@ impl StateMachineTest for OnPostgres {
 
     fn init_test(_: &Record) -> RealRecord {
         static PLAYERS: AtomicU32 = AtomicU32::new(0);
-        let url = DATABASE_URL.with(|url| url.get().cloned()).expect("the test made a database");
+        let url = DATABASE_URL.with_borrow(Clone::clone);
         RUNTIME.block_on(RealRecord::new(&url, PLAYERS.fetch_add(1, Ordering::Relaxed)))
     }
 
@@ -118,7 +118,7 @@ fn hold_against_the_model(cases: u32, damage: Option<&str>) -> Result<(), String
     if let Some(damage) = damage {
         RUNTIME.block_on(record::run_statement(&url, damage));
     }
-    DATABASE_URL.with(|database| database.set(url)).expect("one database for a test");
+    DATABASE_URL.set(url);
     let config = Config {
         cases,
         failure_persistence: None,

@@ -25,8 +25,8 @@ const COMMANDS_OF_JOBS: [&str; 5] = [
 const COMMANDS_OF_A_NEW_CONNECTION: [&str; 2] = ["\"INFO\" \"server\"", "\"SETINFO\""];
 /// What the counting itself says to Redis.
 const COMMANDS_OF_THE_METER: [&str; 1] = ["\"ECHO\""];
-/// All agents, which are read again every five seconds. A bet would ask for one.
-const STATEMENTS_OF_JOBS: &str = "from agents order by agent_id";
+/// All agents, which are read again every five seconds (a bet would ask for one), and the chains of the road's days.
+const STATEMENTS_OF_JOBS: [&str; 2] = ["from agents order by agent_id", "hazard_chains"];
 const ACTIONS: [&str; 5] = ["getBalance", "bet", "cancelBet", "settle", "voidBet"];
 
 /// Settings under which a world's jobs rest for an hour where they can.
@@ -68,7 +68,7 @@ impl<'a> Meter<'a> {
     /// Starts to count.
     pub async fn start(world: &'a World) -> Self {
         let client = redis::Client::open(world.redis.url()).expect("a url");
-        let marks = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        let marks = world.redis_connection().await;
         let monitor = client.get_async_monitor().await.expect("Redis answers");
         let monitored = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&monitored);
@@ -131,10 +131,11 @@ impl<'a> Meter<'a> {
     }
 
     async fn statements_so_far(&self) -> BTreeMap<String, i64> {
+        let of_jobs: String = STATEMENTS_OF_JOBS.map(|text| format!(" and query not like '%{text}%'")).concat();
         let counted = format!(
             "select coalesce(json_object_agg(queryid, json_build_array(calls, query)), '{{}}') from pg_stat_statements
              where dbid = (select oid from pg_database where datname = current_database())
-                 and query not like '%pg_stat_statements%' and query not like '%{STATEMENTS_OF_JOBS}%'"
+                 and query not like '%pg_stat_statements%'{of_jobs}"
         );
         let counted: BTreeMap<String, (i64, String)> = serde_json::from_str(&self.world.ask_database(&counted).await).expect("JSON");
         counted

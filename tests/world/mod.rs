@@ -58,6 +58,7 @@ static TEMPLATE: LazyLock<&'static str> = LazyLock::new(|| {
         .arg("migrate")
         .env_clear()
         .env("DATABASE_URL", url)
+        .env("FAIRCROSS__DATABASE__ACQUIRE_TIMEOUT_MS", PATIENCE.as_millis().to_string())
         .output()
         .expect("the binary runs");
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
@@ -83,10 +84,15 @@ pub struct WorldOptions {
 }
 
 impl WorldOptions {
-    /// Servers that wait for an operator as long as a test holds its answers back, and leave the bet to whoever waits.
-    pub fn patient(self) -> Self {
-        self.with("FAIRCROSS__WALLET__BET_TIMEOUT_MS", PATIENCE.as_millis())
-            .with("FAIRCROSS__RECOVERY__PENDING_AFTER_MS", PATIENCE.as_millis())
+    /// Servers that give calls and bets up soon, for tests in which somebody dies or does not answer. All others wait as long as
+    /// a machine that is busy with other tests may need, and no bet of theirs is cancelled because of that.
+    pub fn hasty() -> Self {
+        Self::default()
+            .with("FAIRCROSS__RECOVERY__PENDING_AFTER_MS", 2_500)
+            .with("FAIRCROSS__WALLET__DEBIT_WITHIN_MS", 2_000)
+            .with("FAIRCROSS__WALLET__BET_TIMEOUT_MS", 2_000)
+            .with("FAIRCROSS__WALLET__CALL_TIMEOUT_MS", 2_000)
+            .with("FAIRCROSS__WALLET__LEASE_S", 3)
     }
 
     /// With one more setting, by its name in the environment.
@@ -121,7 +127,7 @@ impl World {
 
     /// A world without servers over a database that somebody else has made and looks after.
     pub async fn over(database: String, database_url: String, options: WorldOptions) -> Self {
-        let redis = tokio::task::spawn_blocking(|| RedisServer::temporary(&[("appendfsync", "no")]))
+        let redis = tokio::task::spawn_blocking(|| RedisServer::temporary(&[("appendfsync", "no"), ("save", "")]))
             .await
             .expect("not cancelled")
             .expect("Redis starts");
@@ -129,7 +135,9 @@ impl World {
         let http = reqwest::Client::builder()
             .no_proxy()
             .tls_certs_only([])
-            .timeout(Duration::from_secs(30))
+            .timeout(PATIENCE)
+            // Servers close a connection on which they never heard a word after five seconds.
+            .pool_idle_timeout(Duration::from_secs(3))
             .build()
             .expect("a client");
         let directory = tempfile::tempdir().expect("a directory");
@@ -137,7 +145,7 @@ impl World {
             redis,
             database_url,
             database,
-            operator: Operator::start(directory.path(), http.clone()),
+            operator: Operator::start(http.clone()),
             http,
             options,
             directory,
@@ -171,19 +179,23 @@ impl World {
             ("FAIRCROSS__SECRETS__JWT_KEY", self.jwt_key.clone()),
             ("FAIRCROSS__SECRETS__SEALING_KEY", self.sealing_key.clone()),
             ("FAIRCROSS__WALLET__ALLOW_PRIVATE_CALLBACKS", "true".to_owned()),
-            // A busy machine is not what these tests are about; those that take Redis away set the real deadline.
-            ("FAIRCROSS__REDIS__COMMAND_TIMEOUT_MS", "5000".to_owned()),
             ("FAIRCROSS__LOG__FILTER", "warn".to_owned()),
             ("FAIRCROSS__RATE_LIMIT__REQUESTS", "100000".to_owned()),
+            ("FAIRCROSS__SERVER__SHUTDOWN_TIMEOUT_S", "30".to_owned()),
+            // A busy machine is not what these tests are about; those that take a store away set its real deadline.
+            ("FAIRCROSS__REDIS__COMMAND_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
+            ("FAIRCROSS__DATABASE__ACQUIRE_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
+            ("FAIRCROSS__DATABASE__STATEMENT_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
+            ("FAIRCROSS__RECOVERY__PENDING_AFTER_MS", PATIENCE.as_millis().to_string()),
+            ("FAIRCROSS__WALLET__DEBIT_WITHIN_MS", PATIENCE.as_millis().to_string()),
+            ("FAIRCROSS__WALLET__BET_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
+            ("FAIRCROSS__WALLET__CALL_TIMEOUT_MS", "15000".to_owned()),
+            ("FAIRCROSS__WALLET__LEASE_S", "20".to_owned()),
             // Recovery at test speed; no relation between these times is needed for safety.
             ("FAIRCROSS__RECOVERY__SWEEP_EVERY_MS", "200".to_owned()),
-            ("FAIRCROSS__RECOVERY__PENDING_AFTER_MS", "1500".to_owned()),
             ("FAIRCROSS__RECOVERY__DRAIN_EVERY_MS", "100".to_owned()),
             ("FAIRCROSS__WALLET__SECOND_CANCEL_AFTER_S", "1".to_owned()),
             ("FAIRCROSS__WALLET__RETRY_SCHEDULE_S", "0,1,1".to_owned()),
-            ("FAIRCROSS__WALLET__LEASE_S", "3".to_owned()),
-            ("FAIRCROSS__WALLET__CALL_TIMEOUT_MS", "2000".to_owned()),
-            ("FAIRCROSS__WALLET__BET_TIMEOUT_MS", "2000".to_owned()),
         ];
         let own = self
             .options
@@ -300,10 +312,21 @@ impl World {
             .expect("a statement");
     }
 
+    /// A connection to this world's Redis, as patient as the tests are.
+    async fn redis_connection(&self) -> redis::aio::MultiplexedConnection {
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        redis::Client::open(self.redis.url())
+            .expect("a url")
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .expect("Redis answers")
+    }
+
     /// Sends one command to this world's Redis.
     pub async fn ask_redis(&self, command: &[&str]) -> redis::Value {
-        let client = redis::Client::open(self.redis.url()).expect("a url");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        let mut connection = self.redis_connection().await;
         let (name, arguments) = command.split_first().expect("a command");
         redis::cmd(name)
             .arg(arguments)
@@ -349,15 +372,20 @@ impl World {
     }
 }
 
-/// Polls until `ask` says yes, for as long as anything may take.
+/// Polls until `ask` says yes, for as long as anything may take since something last changed.
 pub async fn wait_for(what: &str, ask: impl AsyncFn() -> Result<(), String>) {
     let start = Clock::default().monotonic();
+    let (mut last, mut changed) = (String::new(), start);
     loop {
         match ask().await {
             Ok(()) => return,
-            Err(still) if start.elapsed() > PATIENCE => panic!("waited too long until {what}: {still}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(still) if still != last => (last, changed) = (still, Clock::default().monotonic()),
+            Err(_) => {}
         }
+        if changed.elapsed() > PATIENCE || start.elapsed() > 5 * PATIENCE {
+            panic!("waited too long until {what}: {last}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

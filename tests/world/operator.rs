@@ -1,7 +1,6 @@
-//! The simulated operator as a process of its own, with a durable ledger.
+//! The simulated operator as a process of its own. Its ledger lives as long as it does: nothing here waits for a disk.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -23,7 +22,7 @@ impl Drop for Operator {
 }
 
 impl Operator {
-    pub fn start(directory: &Path, http: reqwest::Client) -> Self {
+    pub fn start(http: reqwest::Client) -> Self {
         let mut child = Command::new(FAIRCROSS)
             .args([
                 "operator",
@@ -31,9 +30,7 @@ impl Operator {
                 "demo=demo-cert",
                 "--agent-certificate",
                 "other=other-cert",
-                "--data",
             ])
-            .arg(directory.join("operator.journal"))
             .env_clear()
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

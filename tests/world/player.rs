@@ -152,11 +152,23 @@ impl Player {
         })
     }
 
-    /// Bets as a careful client does: under a key, so that the bet can be sent again when nothing is known.
+    /// Bets as a careful client does: under a key, so that the bet can be sent again when nothing is known, and on the road of
+    /// the moment.
     pub async fn bet(&self, amount: &str, difficulty: &str) -> Answer {
-        let (body, key) = (self.bet_body(amount, difficulty).await, faircross::chance::Chance.token());
-        let send = || async { self.try_bet_with_key(&body, &key).await.expect("answered") };
-        self.until_available(send).await
+        self.place(self.bet_body(amount, difficulty).await).await
+    }
+
+    /// Places this bet as a careful client does: on a road that is out of force by now nothing was placed.
+    pub async fn place(&self, mut body: Value) -> Answer {
+        let key = faircross::chance::Chance.token();
+        loop {
+            let send = || async { self.try_bet_with_key(&body, &key).await.expect("answered") };
+            let answer = self.until_available(send).await;
+            if answer.code() != "stale_hazard_epoch" {
+                return answer;
+            }
+            body["hazardEpoch"] = json!(self.epoch(body["difficulty"].as_str().expect("a difficulty")).await);
+        }
     }
 
     /// A bet under an idempotency key; `Err` when there was no answer.
@@ -184,7 +196,8 @@ impl Player {
         self.until_available(|| self.post(path, body.clone())).await
     }
 
-    async fn until_available<F: Future<Output = Answer>>(&self, ask: impl Fn() -> F) -> Answer {
+    /// Asks again for as long as the answer says to come back: nothing is available, or the bet is not decided yet.
+    pub async fn until_available<F: Future<Output = Answer>>(&self, ask: impl Fn() -> F) -> Answer {
         let start = Clock::default().monotonic();
         loop {
             let answer = ask().await;

@@ -106,6 +106,22 @@ impl Server {
         read(&self.log).contains(&format!("failpoint {failpoint} reached"))
     }
 
+    /// Waits until the process stands still at this failpoint. It says that it was reached a moment before it stops.
+    pub async fn wait_until_stopped_at(&self, failpoint: &str) {
+        let stat = format!("/proc/{}/stat", self.pid());
+        wait_for(&format!("the server is stopped at {failpoint}"), async || {
+            let stat = read(Path::new(&stat));
+            // The state follows the name, which is in brackets.
+            let is_stopped = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+            if is_stopped && self.reached(failpoint) {
+                Ok(())
+            } else {
+                Err("not yet".to_owned())
+            }
+        })
+        .await;
+    }
+
     pub fn log(&self) -> String {
         read(&self.log)
     }

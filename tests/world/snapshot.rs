@@ -87,8 +87,7 @@ impl World {
 
     /// What Redis knows of players, without the rate counters: a refused request is a request too.
     async fn player_keys(&self) -> BTreeMap<String, BTreeMap<String, String>> {
-        let client = redis::Client::open(self.redis.url()).expect("a url");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        let mut connection = self.redis_connection().await;
         let mut names: Vec<String> = Vec::new();
         for pattern in PLAYER_KEYS {
             let mut found = connection.scan_match(pattern).await.expect("Redis answers");
@@ -104,6 +103,9 @@ impl World {
                 connection.hgetall(&name).await.expect("a hash")
             };
             let is_counter = |field: &str| field.ends_with("Window") || field.ends_with("Left");
+            if fields.get("isActive").is_some_and(|active| active == "0") {
+                continue; // It ended, and goes by itself within a minute.
+            }
             known.insert(name, fields.into_iter().filter(|(field, _)| !is_counter(field)).collect());
         }
         known

@@ -106,6 +106,12 @@ impl Report {
     }
 }
 
+/// How far a store's clock is ahead for sure, in milliseconds, when it was asked between two looks at ours: nothing, if it showed
+/// a time between them.
+fn ahead_ms(there: i64, before: i64, after: i64) -> i64 {
+    there - there.clamp(before, after.max(before))
+}
+
 impl std::fmt::Display for Report {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for finding in &self.findings {

@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, query_as, query_scalar};
 use tokio::time::timeout;
 
-use super::{PATIENCE, Report, on_agents};
+use super::{PATIENCE, Report, ahead_ms, on_agents};
 use crate::clock::Clock;
 use crate::ledger::MIGRATIONS;
 use crate::settings::{Secrets, Settings};
@@ -51,7 +51,7 @@ async fn ask_everything(
     let there: i64 = query_scalar("select (extract(epoch from clock_timestamp()) * 1000)::bigint")
         .fetch_one(&mut *connection)
         .await?;
-    report.clock("postgres clock", there - i64::midpoint(before, clock.now().timestamp_millis()));
+    report.clock("postgres clock", ahead_ms(there, before, clock.now().timestamp_millis()));
     if check_migrations(report, connection).await? {
         on_agents::check(report, settings.wallet.allow_private_callbacks, secrets, connection).await?;
     }

@@ -1,11 +1,11 @@
 //! Redis: does it answer, does it keep what it is given, and what time is it there?
 
 use redis::aio::MultiplexedConnection;
-use redis::{ConnectionAddr, InfoDict, RedisError};
+use redis::{AsyncConnectionConfig, ConnectionAddr, InfoDict, RedisError};
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
-use super::{PATIENCE, Report};
+use super::{PATIENCE, Report, ahead_ms};
 use crate::clock::Clock;
 use crate::settings::RedisSettings;
 
@@ -34,14 +34,16 @@ struct Answers {
 
 async fn ask(settings: &RedisSettings, clock: Clock) -> Result<Answers, RedisError> {
     let client = redis::Client::open(settings.url.expose_secret())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    // Our patience is the whole check's; the library's own would be half a second for each command.
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let info = redis::cmd("INFO").query_async(&mut connection).await?;
     let before = clock.now().timestamp_millis();
     let (seconds, microseconds): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
-    let middle = i64::midpoint(before, clock.now().timestamp_millis());
+    let after = clock.now().timestamp_millis();
     Ok(Answers {
         info,
-        ahead_ms: seconds * 1000 + microseconds / 1000 - middle,
+        ahead_ms: ahead_ms(seconds * 1000 + microseconds / 1000, before, after),
         appendfsync: appendfsync(&mut connection).await,
     })
 }
