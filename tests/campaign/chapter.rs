@@ -16,7 +16,7 @@ use crate::fleet::{Fleet, Postgres};
 use crate::players::{Crowd, Table};
 use crate::proxy::{Proxy, Traffic, Upstream};
 use crate::report::{self, Report, milliseconds};
-use crate::world::{World, WorldOptions};
+use crate::world::{PATIENCE, Player, World, WorldOptions};
 
 /// People, more than play at a time: one whose server died may have to wait for the end of a lock.
 const PEOPLE: usize = 120;
@@ -75,10 +75,14 @@ pub fn in_earnest() -> WorldOptions {
 
 /// The players' client: it does not wait for a stopped server for longer than a person would.
 pub fn impatient_client() -> reqwest::Client {
+    client_within(Duration::from_secs(4))
+}
+
+fn client_within(limit: Duration) -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
-        .timeout(Duration::from_secs(4))
+        .timeout(limit)
         .build()
         .expect("a client")
 }
@@ -538,11 +542,12 @@ fn violated_checks(text: &str) -> String {
 
 /// Signs people in and gives them a table.
 pub async fn seat_people(fleet: &Fleet, people: usize, thinks_at_most_ms: u64) -> Arc<Table> {
-    let http = impatient_client();
+    let (patient, http) = (client_within(PATIENCE), impatient_client());
     let mut players = Vec::new();
     for number in 0..people {
         let server = fleet.server(number % fleet.len());
-        players.push(crate::world::Player::sign_in(&http, server, "demo", "demo-cert", &format!("player{number}")).await);
+        let player = Player::sign_in(&patient, server, "demo", "demo-cert", &format!("player{number}")).await;
+        players.push(player.through(&http));
     }
     Arc::new(Table::new(Arc::clone(&fleet.addresses), players, thinks_at_most_ms))
 }

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, Server};
 
+/// What an operator is answered whose call could not be carried out for now.
+const TRY_AGAIN: &str = "1028";
+
 /// A signed-in player.
 #[derive(Clone)]
 pub struct Player {
@@ -46,21 +49,30 @@ impl Answer {
 }
 
 impl Player {
+    /// Signs in as an operator and a player do who try again when a store could not be reached.
     pub async fn sign_in(http: &reqwest::Client, server: &Server, agent_id: &str, certificate: &str, user_id: &str) -> Self {
-        let created = wallet(
-            http,
-            server,
-            "createMember",
-            agent_id,
-            certificate,
-            &[("userId", user_id), ("currency", "INR")],
-        )
-        .await;
+        let start = Clock::default().monotonic();
+        loop {
+            match Self::try_sign_in(http, server, agent_id, certificate, user_id).await {
+                Ok(player) => return player,
+                Err(unavailable) if start.elapsed() > PATIENCE => panic!("nobody can sign in: {unavailable}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// `Err`: what was answered, which says to try again.
+    async fn try_sign_in(http: &reqwest::Client, server: &Server, agent_id: &str, certificate: &str, user_id: &str) -> Result<Self, Value> {
+        let new = [("userId", user_id), ("currency", "INR")];
+        let created = wallet(http, server, "createMember", agent_id, certificate, &new).await;
+        let launched = wallet(http, server, "login", agent_id, certificate, &[("userId", user_id)]).await;
+        if created["status"] == TRY_AGAIN || launched["status"] == TRY_AGAIN {
+            return Err(json!([created, launched]));
+        }
         assert!(
             ["0000", "1001"].contains(&created["status"].as_str().unwrap_or_default()),
             "{created}"
         );
-        let launched = wallet(http, server, "login", agent_id, certificate, &[("userId", user_id)]).await;
         let url: reqwest::Url = launched["url"]
             .as_str()
             .unwrap_or_else(|| panic!("{launched}"))
@@ -74,14 +86,18 @@ impl Player {
             .into_owned();
         let body = json!({ "auth_token": token, "operator": agent_id, "currency": "INR", "game_mode": "chicken-road-two" });
         let answer = http.post(server.url("/api/auth")).json(&body).send().await.expect("answered");
+        let is_unavailable = answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE;
         let signed_in: Value = answer.json().await.expect("JSON");
-        Self {
+        if is_unavailable {
+            return Err(signed_in);
+        }
+        Ok(Self {
             agent_id: agent_id.to_owned(),
             user_id: user_id.to_owned(),
             token: signed_in["result"].as_str().unwrap_or_else(|| panic!("{signed_in}")).to_owned(),
             base: server.url(""),
             http: http.clone(),
-        }
+        })
     }
 
     /// The same player, speaking to another server.
@@ -93,6 +109,14 @@ impl Player {
     pub fn at_address(&self, address: &str) -> Self {
         Self {
             base: address.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The same player with another client.
+    pub fn through(&self, http: &reqwest::Client) -> Self {
+        Self {
+            http: http.clone(),
             ..self.clone()
         }
     }
