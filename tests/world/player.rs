@@ -19,7 +19,7 @@ pub struct Player {
     pub user_id: String,
     pub token: String,
     base: String,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
 }
 
 /// What a server answered.
@@ -109,14 +109,6 @@ impl Player {
     pub fn at_address(&self, address: &str) -> Self {
         Self {
             base: address.to_owned(),
-            ..self.clone()
-        }
-    }
-
-    /// The same player with another client.
-    pub fn through(&self, http: &reqwest::Client) -> Self {
-        Self {
-            http: http.clone(),
             ..self.clone()
         }
     }
