@@ -546,11 +546,9 @@ pub async fn seat_people(fleet: &Fleet, people: usize, thinks_at_most_ms: u64) -
     let mut players = Vec::new();
     for number in 0..people {
         let server = fleet.server(number % fleet.len());
-        let player = Player::sign_in(&patient, server, "demo", "demo-cert", &format!("player{number}")).await;
-        players.push(Player {
-            http: http.clone(),
-            ..player
-        });
+        let mut player = Player::sign_in(&patient, server, "demo", "demo-cert", &format!("player{number}")).await;
+        player.http = http.clone();
+        players.push(player);
     }
     Arc::new(Table::new(Arc::clone(&fleet.addresses), players, thinks_at_most_ms))
 }
