@@ -428,4 +428,7 @@ async fn k20_clean_up_killed_in_a_batch_loses_and_doubles_nothing() {
         json!(archived),
         "an archived bet can still be looked at"
     );
+    let fields = [("platformTxId", archived.as_str())];
+    let told = world.wallet_ok(&survivor, "getTransactionStatus", &fields).await;
+    assert!(told["txStatus"].is_i64(), "by its operator as well: {told}");
 }

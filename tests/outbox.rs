@@ -188,6 +188,36 @@ async fn settle_times_ms(world: &World, player: &Player, rounds: usize) -> Vec<i
     times.split(' ').map(|time| time.parse().expect("milliseconds")).collect()
 }
 
+/// A drain claims as much as it may send at once. What is due beyond that follows as soon as an operator has taken some, for
+/// a backlog of thousands must not wait a second for each few dozen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_goes_out_in_one_drain() {
+    const OWED: usize = 150;
+    let (world, server) = world_with(resting_jobs().with("FAIRCROSS__WALLET__RETRY_SCHEDULE_S", "0,3600")).await;
+    let (drains, drain) = (context(&world).await, job("quick-retries").expect("in the schedule"));
+    let refused = json!({ "settle": { "kind": "refuse", "status": "9998" } });
+    world.operator.order(refused).await;
+    let players = futures::future::join_all((0..3).map(|_| world.player(&server))).await;
+    let rounds = players.iter().map(async |player| {
+        for _ in 0..OWED / 3 {
+            player.bet("10.00", "EASY").await.ok();
+            player.walk_and_cash_out(0).await;
+        }
+    });
+    futures::future::join_all(rounds).await;
+    wait_for("all are due again", async || {
+        let due = "select count(*) from outbox where state = 'open' and lease_token is null and due_at <= now()";
+        match world.ask_database(due).await {
+            due if due == OWED.to_string() => Ok(()),
+            due => Err(due),
+        }
+    })
+    .await;
+    world.operator.clear_faults().await;
+    assert_eq!(run_once(&drains, drain, &NoOverlap::default()).await, Outcome::Done);
+    world.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_operator_does_not_hold_up_the_other_ones_settles() {
     // The deadline of a call and the lease as they are by default: a call that hangs takes long, and a bet takes two seconds.

@@ -151,6 +151,54 @@ async fn without_redis_rounds_wait_and_everything_else_goes_on() {
     world.close().await;
 }
 
+/// A player waits for one command's deadline and not for two. A busy machine adds to that now and then: the quickest of five
+/// counts, and each meets a Redis that has just begun to hang.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_is_told_of_within_half_a_second() {
+    let (mut world, server) = World::with_server_and(with_real_deadline()).await;
+    let player = world.player(&server).await;
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        let body = player.bet_body("10.00", "EASY").await;
+        world.redis.signal("STOP").expect("stopped");
+        let start = Clock::default().monotonic();
+        let answer = player.post("/api/game/bet", body).await;
+        quickest = quickest.min(start.elapsed());
+        world.redis.signal("CONT").expect("goes on");
+        answer.refused(503, "unavailable");
+        wait_for("Redis is in use again", async || match server.readiness(&world.http).await {
+            Ok(()) => Ok(()),
+            Err(still) => Err(still),
+        })
+        .await;
+    }
+    assert!(quickest < Duration::from_millis(600), "{quickest:?}");
+    player.bet("10.00", "EASY").await.ok();
+    player.walk_and_cash_out(0).await;
+    world.close().await;
+}
+
+/// Somebody has written nonsense into a session: the others' rounds come to their ends all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_session_that_makes_no_sense_does_not_keep_the_others_open() {
+    let world = World::new(WorldOptions::default().with("FAIRCROSS__GAME__SESSION_TTL_S", 2)).await;
+    let server = world.start_server().await;
+    let (spoilt, sound) = (world.player(&server).await, world.player(&server).await);
+    spoilt.bet("10.00", "EASY").await.ok();
+    let session = format!("gameSession:{}-demo", spoilt.user_id);
+    world.ask_redis(&["HSET", &session, "currentStep", "200"]).await;
+    let bet = sound.bet("10.00", "EASY").await.ok();
+    wait_for("the deadline has ended the sound one", async || {
+        match sound.history(bet["betId"].as_str().expect("an id")).await["endReason"].as_str() {
+            Some(_) => Ok(()),
+            None => Err("it is open".to_owned()),
+        }
+    })
+    .await;
+    world.ask_redis(&["DEL", &session]).await;
+    world.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn settlement_goes_on_without_redis() {
     let (mut world, server) = World::with_server_and(with_real_deadline()).await;

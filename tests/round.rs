@@ -97,3 +97,48 @@ async fn a_hazard_is_told_only_after_its_commit() {
     assert_eq!(stepping.await.expect("not cancelled").ok()["endReason"], "hazard");
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_seed_that_we_made_is_not_fresh() {
+    let (world, server) = World::with_server().await;
+    let player = world.player(&server).await;
+    let ours = player.get("/api/game/seeds").await.ok()["userSeed"].clone();
+    for (user_seed, is_fresh) in [
+        (Some(ours), false),
+        (None, false),
+        (Some(json!("of-my-own")), true),
+        (Some(json!("of-my-own")), false),
+    ] {
+        let mut body = player.bet_body("10.00", "EASY").await;
+        let body_fields = body.as_object_mut().expect("an object");
+        match &user_seed {
+            Some(user_seed) => body_fields.insert("userSeed".to_owned(), user_seed.clone()),
+            None => body_fields.remove("userSeed"),
+        };
+        player.place(body).await.ok();
+        let end = player.walk_and_cash_out(0).await;
+        let fairness = player.history(end["betId"].as_str().expect("an id")).await["fairness"].clone();
+        assert_eq!(fairness["userSeedFresh"], is_fresh, "{user_seed:?}: {fairness}");
+    }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bet_that_was_refused_is_no_round() {
+    let (world, server) = World::with_server().await;
+    let player = world.player(&server).await;
+    let refusal = json!({ "bet": { "kind": "refuse", "status": "1018", "count": 1 } });
+    world.operator.order(refusal).await;
+    player.bet("10.00", "EASY").await.refused(402, "insufficient_funds");
+    let bet = player.get("/api/game/bets").await.ok()["bets"][0].clone();
+    assert_eq!(bet["endReason"], "refused", "{bet}");
+    for body in [json!({ "lineNumber": 0 }), json!({ "lineNumber": 0, "roundId": bet["id"] })] {
+        player.post("/api/game/step", body.clone()).await.refused(404, "no_active_session");
+        player.post("/api/game/cashout", body).await.refused(404, "no_active_session");
+    }
+    player.bet("10.00", "EASY").await.ok();
+    let named = json!({ "lineNumber": 0, "roundId": bet["id"] });
+    player.post("/api/game/step", named).await.refused(409, "round_mismatch");
+    player.walk_and_cash_out(0).await;
+    world.close().await;
+}

@@ -562,6 +562,30 @@ async fn the_breaker_opens_and_heals_for_one_agent_alone() {
     }
 }
 
+/// Players may ask for their balance as often as they like; nobody's bet waits for that or is refused because of it.
+#[tokio::test]
+async fn questions_that_fail_do_not_stand_in_the_way_of_bets() {
+    let simulator = Simulator::start().await;
+    let client = client(WalletSettings {
+        breaker_calls: 2,
+        breaker_failures_percent: 1,
+        concurrent_calls_per_agent: 1,
+        ..settings()
+    });
+    let agent = agent(&simulator.callback_url());
+    simulator.put_faults(json!({"getBalance": {"kind": "http_500"}})).await;
+    let mut held_back = 0;
+    for _ in 0..10 {
+        let asked = client
+            .send(&agent, Action::GetBalance, &get_balance_message("user1"), Attempt::first(LIMIT))
+            .await;
+        held_back += usize::from(asked.outcome == unknown(UnknownReason::BreakerOpen));
+    }
+    assert!(held_back > 0, "the questions have a breaker of their own");
+    let call = send_bet(&client, &simulator.callback_url(), "bet-1").await;
+    assert_eq!(call.outcome, applied("990.00"));
+}
+
 #[tokio::test]
 async fn a_readable_refusal_does_not_open_the_breaker() {
     let simulator = Simulator::start().await;

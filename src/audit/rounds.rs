@@ -273,7 +273,7 @@ impl Pinned {
             // The link is compared with the day's chain, which is computed once for all rounds of a day.
             hazard_epoch: None,
             anchor: None,
-            published_at_unix_ms: None,
+            publication: None,
             collision_columns: None,
             config_hash: None,
         }

@@ -94,10 +94,14 @@ pub async fn run(command: QueueCommand) -> Result<(), Failure> {
             confirmed_by,
             reason,
         } => {
+            let (decided_by, confirmed_by, reason) = (decided_by.trim(), confirmed_by.trim(), reason.trim());
+            if decided_by.is_empty() || confirmed_by.is_empty() {
+                return Err("--decided-by and --confirmed-by: the names of two people".into());
+            }
             let resolution = Resolution {
-                decided_by: &decided_by,
-                confirmed_by: &confirmed_by,
-                reason: &reason,
+                decided_by,
+                confirmed_by,
+                reason,
             };
             let done = ledger(&settings)?
                 .run(async |connection| outbox::resolve(connection, id, &resolution).await)

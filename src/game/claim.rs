@@ -53,7 +53,7 @@ impl RawClaim {
             hashed_server_seed: optional("hashedServerSeed", &self.hashed_server_seed, Commitment::parse)?,
             hazard_epoch: optional("hazardEpoch", &self.hazard_epoch, str::parse::<Epoch>)?,
             anchor: optional("anchor", &self.anchor, Anchor::parse)?,
-            published_at_unix_ms: None,
+            publication: None,
             collision_columns: None,
             config_hash: None,
         })

@@ -10,7 +10,7 @@ use std::fmt;
 pub const LARGEST_WHOLE_NUMBER: u64 = (1 << 53) - 1;
 
 /// How many decimal places a currency may have at most.
-pub const MOST_DECIMAL_PLACES: u8 = 8;
+pub const MOST_DECIMAL_PLACES: u8 = 4;
 
 /// Why a text or a number is not an amount or a coefficient.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -24,12 +24,20 @@ pub struct Claim {
     pub hazard_epoch: Option<Epoch>,
     /// The anchor of the epoch's day.
     pub anchor: Option<Anchor>,
-    /// When the anchor was published, in Unix milliseconds. Late is reported, and is not wrong.
-    pub published_at_unix_ms: Option<u64>,
+    /// What was really published for the epoch's day, if somebody who knows it adds it.
+    pub publication: Option<Publication>,
     /// The collision columns that were shown after the round.
     pub collision_columns: Option<Vec<u8>>,
     /// The SHA-256 of the configuration that the round names.
     pub config_hash: Option<String>,
+}
+
+/// An anchor as it was published.
+#[derive(Clone)]
+pub struct Publication {
+    pub anchor: Anchor,
+    /// In Unix milliseconds. Late is reported, and is not wrong.
+    pub at_unix_ms: u64,
 }
 
 /// What follows from a claim, and whether everything that it states agrees.
@@ -68,6 +76,7 @@ pub fn verify(claim: &Claim, configuration: &GameConfiguration) -> Proof {
     let commitment = claim.server_seed.commitment();
     let round_key = round_key(&claim.server_seed, &claim.user_seed, claim.nonce, &claim.hazard_seed);
     let columns = collision_columns(&round_key, configuration.paytable(claim.difficulty).thresholds());
+    let published = claim.publication.as_ref().map(|publication| &publication.anchor);
     let checks: Vec<Check> = [
         Some(report_form()),
         claim
@@ -77,11 +86,17 @@ pub fn verify(claim: &Claim, configuration: &GameConfiguration) -> Proof {
         claim
             .anchor
             .as_ref()
+            .or(published)
             .map(|anchor| check_chain(&claim.hazard_seed, anchor, claim.hazard_epoch)),
         claim
+            .anchor
+            .as_ref()
+            .zip(published)
+            .map(|(claimed, published)| check_anchor(claimed, published)),
+        claim
             .hazard_epoch
-            .zip(claim.published_at_unix_ms)
-            .map(|(epoch, published_at)| report_publication(epoch, published_at)),
+            .zip(claim.publication.as_ref())
+            .map(|(epoch, publication)| report_publication(epoch, publication.at_unix_ms)),
         claim
             .config_hash
             .as_deref()
@@ -144,6 +159,25 @@ fn check_chain(hazard_seed: &HazardSeed, anchor: &Anchor, epoch: Option<Epoch>) 
     };
     Check {
         name: "hazard_seed_belongs_to_anchor",
+        ok,
+        detail,
+    }
+}
+
+/// Anybody can make up a chain and its anchor. What counts is the one that was published.
+fn check_anchor(claimed: &Anchor, published: &Anchor) -> Check {
+    let ok = claimed == published;
+    let detail = if ok {
+        "the anchor is the one that was published for the day".to_owned()
+    } else {
+        format!(
+            "the anchor published for the day is {}, not {}",
+            published.as_str(),
+            claimed.as_str()
+        )
+    };
+    Check {
+        name: "anchor_is_the_published_one",
         ok,
         detail,
     }

@@ -1,7 +1,7 @@
 //! The public road: the hazards of the current epoch, and the chains from which every epoch's seed comes.
 
 use actix_web::{HttpResponse, get, http::header, web};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -91,7 +91,7 @@ pub async fn chain(context: web::Data<Context>, date: web::Path<String>) -> Resu
 /// A day as yyyy-mm-dd and in no other spelling.
 fn day(text: &str) -> Result<NaiveDate, Problem> {
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
-    date.filter(|date| date.to_string() == text)
+    date.filter(|date| date.to_string() == text && (1970..=9999).contains(&date.year()))
         .ok_or_else(|| Problem::validation("date", "a day as yyyy-mm-dd"))
 }
 

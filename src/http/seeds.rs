@@ -47,7 +47,6 @@ errors!(
     TokenExpired,
     RequestTimeout,
     ActiveSessionExists,
-    BetInProgress,
     PayloadTooLarge,
     UnsupportedMediaType,
     RateLimited,

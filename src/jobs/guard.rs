@@ -1,8 +1,10 @@
 //! The one wrapper around every job.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt as _;
 use tracing::Instrument as _;
 
 use super::Job;
@@ -69,7 +71,10 @@ async fn run_locked(context: &Arc<Context>, job: &'static Job) -> Outcome {
 }
 
 async fn run(context: &Arc<Context>, job: &'static Job) -> Outcome {
-    match tokio::time::timeout(job.time_limit, (job.run)(Arc::clone(context))).await {
+    // A job that panics has failed like any other: the next run is due all the same.
+    let run = AssertUnwindSafe((job.run)(Arc::clone(context))).catch_unwind();
+    let ended = tokio::time::timeout(job.time_limit, run).await;
+    match ended.map(|ended| ended.unwrap_or_else(|_| Err("it panicked".into()))) {
         Ok(Ok(report)) => {
             tracing::trace!(report, "done");
             Outcome::Done

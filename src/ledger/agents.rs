@@ -108,10 +108,10 @@ pub async fn upsert(connection: &mut PgConnection, sealing: &Sealing, agent: &Ag
     Ok(())
 }
 
-/// All agents, by id.
+/// All agents, by id. One whose secrets cannot be opened with this server's key is left out and reported: the others play on.
 ///
 /// # Errors
-/// When they cannot be read, or a sealed secret cannot be opened with this server's key.
+/// When they cannot be read.
 pub async fn all(connection: &mut PgConnection, sealing: &Sealing) -> Result<Vec<Agent>, LedgerError> {
     let rows = sqlx::query_as!(
         AgentRow,
@@ -120,13 +120,19 @@ pub async fn all(connection: &mut PgConnection, sealing: &Sealing) -> Result<Vec
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(|row| row.open(sealing)).collect()
+    let open = |row: AgentRow| {
+        let agent_id = row.agent_id.clone();
+        row.open(sealing)
+            .inspect_err(|error| tracing::error!(%error, agent_id, "an agent cannot be read and is left out"))
+            .ok()
+    };
+    Ok(rows.into_iter().filter_map(open).collect())
 }
 
 /// One agent.
 ///
 /// # Errors
-/// As [`all`].
+/// When it cannot be read, or its secrets cannot be opened with this server's key.
 pub async fn find(connection: &mut PgConnection, sealing: &Sealing, agent_id: &str) -> Result<Option<Agent>, LedgerError> {
     let row = sqlx::query_as!(
         AgentRow,

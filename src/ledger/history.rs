@@ -97,13 +97,19 @@ pub async fn by_id(connection: &mut PgConnection, player: &PlayerId, bet_id: Uui
     .await?)
 }
 
-/// One bet of an agent, by the platformTxId that the agent knows.
+/// One bet of an agent, by the platformTxId that the agent knows, also from the archive.
 ///
 /// # Errors
 /// When PostgreSQL cannot be asked.
 pub async fn by_agent(connection: &mut PgConnection, agent_id: &str, bet_id: Uuid) -> Result<Option<BetRow>, LedgerError> {
+    let bet = bet_rows!("select", "from bets where bet_id = $1 and agent_id = $2", bet_id, agent_id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if bet.is_some() {
+        return Ok(bet);
+    }
     Ok(
-        bet_rows!("select", "from bets where bet_id = $1 and agent_id = $2", bet_id, agent_id)
+        bet_rows!("select", "from bets_archive where bet_id = $1 and agent_id = $2", bet_id, agent_id)
             .fetch_optional(connection)
             .await?,
     )

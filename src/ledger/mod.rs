@@ -169,9 +169,11 @@ impl Ledger {
         for _ in 0..=self.max_connections {
             let writable = async {
                 let mut lent = self.connections.lend().await?;
-                let writable = sqlx::query_scalar!(r#"select not pg_is_in_recovery() as "writable!""#)
-                    .fetch_one(&mut *lent.connection)
-                    .await?;
+                let writable = sqlx::query_scalar!(
+                    r#"select not pg_is_in_recovery() and not current_setting('transaction_read_only')::boolean as "writable!""#
+                )
+                .fetch_one(&mut *lent.connection)
+                .await?;
                 self.connections.rest(lent);
                 Ok(writable)
             };

@@ -186,7 +186,8 @@ pub async fn add_launch_token(
 /// What became of the use of a launch token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaunchTokenUse {
-    Used(UserId),
+    /// By whom, and in which generation of the player's session tokens: a sign-out after this counts.
+    Used { user_id: UserId, generation: u64 },
     /// Nothing was used up: the player plays in this currency.
     OtherCurrency(String),
     /// Unknown, used, expired, or another agent's.
@@ -203,20 +204,24 @@ pub async fn use_launch_token(
     token_hash: &[u8],
     currency: &str,
 ) -> Result<LaunchTokenUse, LedgerError> {
-    let user_id = sqlx::query_scalar!(
+    let used = sqlx::query!(
         "update launch_tokens set used_at = now() from players
          where token_hash = $1 and launch_tokens.agent_id = $2 and used_at is null and expires_at > now()
              and players.agent_id = launch_tokens.agent_id and players.user_id = launch_tokens.user_id and currency = $3
-         returning players.user_id",
+         returning players.user_id, players.generation",
         token_hash,
         agent_id,
         currency
     )
     .fetch_optional(&mut *connection)
     .await?;
-    if let Some(user_id) = user_id {
-        let user_id = UserId::parse(&user_id).map_err(|_| LedgerError::Unreadable { what: "players.user_id" })?;
-        return Ok(LaunchTokenUse::Used(user_id));
+    if let Some(used) = used {
+        return Ok(LaunchTokenUse::Used {
+            user_id: UserId::parse(&used.user_id).map_err(|_| LedgerError::Unreadable { what: "players.user_id" })?,
+            generation: u64::try_from(used.generation).map_err(|_| LedgerError::Unreadable {
+                what: "players.generation",
+            })?,
+        });
     }
     let currency = sqlx::query_scalar!(
         "select currency from launch_tokens join players using (agent_id, user_id)
@@ -236,7 +241,8 @@ pub struct FirstSeeds<'a> {
     pub user_seed: &'a str,
 }
 
-/// Gives the player a seed pair, unless they have one.
+/// Gives the player a seed pair, unless they have one. The user seed counts as used from the beginning: whoever sends it as
+/// their own was shown it by us, and it is not fresh.
 ///
 /// # Errors
 /// When PostgreSQL refuses it.
@@ -249,8 +255,11 @@ pub async fn ensure_seeds(
     let row = server_seed_row(player);
     let (commitment, next_commitment) = (seeds.current.commitment(), seeds.next.commitment());
     sqlx::query!(
-        "update players set server_seed_sealed = $3, commitment = $4, next_server_seed_sealed = $5, next_commitment = $6, user_seed = $7
-         where agent_id = $1 and user_id = $2 and commitment is null",
+        "with first_pair as (
+             update players set server_seed_sealed = $3, commitment = $4, next_server_seed_sealed = $5, next_commitment = $6, user_seed = $7
+             where agent_id = $1 and user_id = $2 and commitment is null
+             returning agent_id, user_id, user_seed)
+         insert into used_user_seeds select agent_id, user_id, user_seed from first_pair on conflict do nothing",
         player.agent_id.as_str(),
         player.user_id.as_str(),
         sealing.seal(&row, seeds.current.reveal()),

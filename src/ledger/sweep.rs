@@ -49,7 +49,7 @@ pub async fn open_bets(connection: &mut PgConnection, after: Option<&OpenBet>, l
 pub async fn keep_progress(connection: &mut PgConnection, sequences: &[i64], lanes: &[i16]) -> Result<u64, LedgerError> {
     let done = sqlx::query!(
         "update bets set last_lane = seen.lane from unnest($1::bigint[], $2::smallint[]) as seen (sequence, lane)
-         where bets.sequence = seen.sequence and bets.state = 'PLACED' and bets.last_lane < seen.lane",
+         where bets.sequence = seen.sequence and bets.state = 'PLACED' and bets.last_lane < seen.lane and seen.lane <= bets.max_lane",
         sequences,
         lanes
     )

@@ -158,8 +158,8 @@ pub async fn sign_in(context: &Context, auth_token: &str, operator: &str, curren
         .ledger
         .run(async |connection| players::use_launch_token(connection, operator, &hash_of(auth_token), currency).await)
         .await;
-    let user_id = match used.map_err(unwritable)? {
-        LaunchTokenUse::Used(user_id) => user_id,
+    let (user_id, generation) = match used.map_err(unwritable)? {
+        LaunchTokenUse::Used { user_id, generation } => (user_id, generation),
         LaunchTokenUse::OtherCurrency(currency) => {
             let detail = format!("this player plays in {currency}");
             return Err(Refusal::InvalidCurrency { detail });
@@ -177,7 +177,7 @@ pub async fn sign_in(context: &Context, auth_token: &str, operator: &str, curren
     let player = Player {
         id,
         currency: standing.currency.clone(),
-        generation: standing.generation,
+        generation,
     };
     // A copy that could not be written is refilled by the first request.
     let _ = write_standing(context, &player.id, &standing).await;

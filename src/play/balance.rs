@@ -9,6 +9,7 @@ use crate::play::deliver::record_of;
 use crate::play::place_bet::unwritable;
 use crate::play::{Refusal, accounts};
 use crate::wallet::message::get_balance_message;
+use crate::wallet::status::is_definite_refusal;
 use crate::wallet::{Action, Attempt, Outcome};
 
 /// What the operator says that the player has.
@@ -56,8 +57,10 @@ pub async fn balance(context: &Context, player: &Player) -> Result<Balance, Refu
                 balance: in_currency(&balance, places),
             })
         }
-        Outcome::Unknown { status: Some(status), .. } | Outcome::Declined { status } => Err(Refusal::AgentRejected { status }),
-        Outcome::Applied { balance: None } | Outcome::Unknown { status: None, .. } => Err(Refusal::Unavailable),
+        Outcome::Declined { status } => Err(Refusal::AgentRejected { status }),
+        // Only what an operator answers on purpose is passed on.
+        Outcome::Unknown { status: Some(status), .. } if is_definite_refusal(&status) => Err(Refusal::AgentRejected { status }),
+        Outcome::Applied { balance: None } | Outcome::Unknown { .. } => Err(Refusal::Unavailable),
     }
 }
 

@@ -3,6 +3,7 @@
 //! under the same id.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,16 +23,28 @@ const RETRY_LOCK_TTL_S: u64 = 300;
 /// Calls from the outbox to one agent that one server has in flight at once; the rest waits its turn.
 const DELIVERIES_PER_AGENT: usize = 64;
 
+/// So many of them have to be free before more is claimed for an agent to which all were in use: each claim is a statement.
+const WORTH_A_CLAIM: usize = DELIVERIES_PER_AGENT / 4;
+
 /// The right to send, for each agent: the calls of an operator that never answers take nothing from another's.
 #[derive(Default)]
-pub struct Deliveries(Mutex<HashMap<String, Arc<Semaphore>>>);
+pub struct Deliveries(Mutex<HashMap<String, Arc<Rights>>>);
+
+struct Rights {
+    free: Arc<Semaphore>,
+    /// Whether a drain stopped because none was free, so that more may be due.
+    more_is_due: AtomicBool,
+}
 
 impl Deliveries {
-    fn of(&self, agent_id: &str) -> Arc<Semaphore> {
+    fn of(&self, agent_id: &str) -> Arc<Rights> {
         let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let rights = agents
-            .entry(agent_id.to_owned())
-            .or_insert_with(|| Arc::new(Semaphore::new(DELIVERIES_PER_AGENT)));
+        let rights = agents.entry(agent_id.to_owned()).or_insert_with(|| {
+            Arc::new(Rights {
+                free: Arc::new(Semaphore::new(DELIVERIES_PER_AGENT)),
+                more_is_due: AtomicBool::new(false),
+            })
+        });
         Arc::clone(rights)
     }
 }
@@ -86,9 +99,10 @@ async fn drain_agent(context: &Arc<Context>, agent_id: &str) -> Result<usize, Le
         // The right to send comes before the claim: a row that waits for its turn here would outlive its lease and be claimed
         // again and again.
         let permits: Vec<_> = (0..DELIVERIES_PER_AGENT)
-            .map_while(|_| Arc::clone(&rights).try_acquire_owned().ok())
+            .map_while(|_| Arc::clone(&rights.free).try_acquire_owned().ok())
             .collect();
         if permits.is_empty() {
+            rights.more_is_due.store(true, Ordering::Release);
             return Ok(claimed_rows);
         }
         let batch = i64::try_from(permits.len()).unwrap_or(i64::MAX);
@@ -104,30 +118,48 @@ async fn drain_agent(context: &Arc<Context>, agent_id: &str) -> Result<usize, Le
         failpoint::reach("K14");
         claimed_rows += claimed.len();
         for (row, permit) in claimed.into_iter().zip(permits) {
-            spawn_delivery(context, row, token.clone(), permit);
+            spawn_delivery(context, row, token.clone(), permit, Arc::clone(&rights));
         }
     }
 }
 
-fn spawn_delivery(context: &Arc<Context>, row: Claimed, token: String, permit: OwnedSemaphorePermit) {
+fn spawn_delivery(context: &Arc<Context>, row: Claimed, token: String, permit: OwnedSemaphorePermit, rights: Arc<Rights>) {
     let shared = Arc::clone(context);
     context.tasks.spawn(async move {
-        let _permit = permit;
-        let lock = row.bet_id.map(|bet_id| keys::retry_job_lock(&bet_id.to_string(), &row.action));
-        // Another server may be at this row. The lock only spares work: without Redis, or when an earlier claim has run out,
-        // the row is sent all the same. A row that is spared stays claimed and is due again after its lease.
-        let lock_token = shared.chance.token();
-        if let Some(lock) = &lock
-            && matches!(shared.live.acquire(lock, &lock_token, RETRY_LOCK_TTL_S).await, Ok(false))
-            && !row.lapsed
-        {
-            return;
-        }
-        deliver(&shared, &row, &token).await;
-        if let Some(lock) = &lock {
-            let _ = shared.live.release(lock, &lock_token).await;
+        deliver_unless_spared(&shared, &row, &token).await;
+        drop(permit);
+        // A backlog goes on as fast as the operator takes it, and does not wait for the next drain's time.
+        if rights.free.available_permits() >= WORTH_A_CLAIM && rights.more_is_due.swap(false, Ordering::AcqRel) {
+            soon_for(&shared, row.agent_id);
         }
     });
+}
+
+/// Goes on with what is due to one agent, without waiting for it.
+fn soon_for(context: &Arc<Context>, agent_id: String) {
+    let shared = Arc::clone(context);
+    context.tasks.spawn(async move {
+        if let Err(error) = drain_agent(&shared, &agent_id).await {
+            tracing::warn!(%error, agent_id, "what is owed to an operator could not be claimed; the next drain tries again");
+        }
+    });
+}
+
+async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &str) {
+    let lock = row.bet_id.map(|bet_id| keys::retry_job_lock(&bet_id.to_string(), &row.action));
+    // Another server may be at this row. The lock only spares work: without Redis, or when an earlier claim has run out,
+    // the row is sent all the same. A row that is spared stays claimed and is due again after its lease.
+    let lock_token = context.chance.token();
+    if let Some(lock) = &lock
+        && matches!(context.live.acquire(lock, &lock_token, RETRY_LOCK_TTL_S).await, Ok(false))
+        && !row.lapsed
+    {
+        return;
+    }
+    deliver(context, row, token).await;
+    if let Some(lock) = &lock {
+        let _ = context.live.release(lock, &lock_token).await;
+    }
 }
 
 /// Sends one claimed row and records what came of it.

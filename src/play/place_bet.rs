@@ -107,8 +107,11 @@ async fn place(context: &Arc<Context>, player: &Player, request: &BetRequest) ->
     let hazard_seed = match begin(context, player, request, &order, &lock_token).await {
         Ok(hazard_seed) => hazard_seed,
         Err(refusal) => {
-            if may_hold_lock(&refusal) {
-                give_lock_back(context, &player.id, lock_token).await;
+            match refusal {
+                // Redis did not answer in time, and the player has waited long enough to be told so.
+                Refusal::Unavailable => give_lock_back_meanwhile(context, &player.id, lock_token),
+                Refusal::StaleHazardEpoch { .. } => give_lock_back(context, &player.id, lock_token).await,
+                _ => {}
             }
             return Err(refusal.into());
         }
@@ -122,25 +125,23 @@ async fn place(context: &Arc<Context>, player: &Player, request: &BetRequest) ->
     placed
 }
 
-/// Whether the first script may have taken the lock although it led to this refusal: it was refused later, or its answer was
-/// lost.
-fn may_hold_lock(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Unavailable | Refusal::StaleHazardEpoch { .. })
+/// Gives the bet lock back, by its token.
+async fn give_lock_back(context: &Arc<Context>, player: &PlayerId, lock_token: String) {
+    if context.live.release_bet_lock(player, &lock_token).await.is_err() {
+        give_lock_back_meanwhile(context, player, lock_token);
+    }
 }
 
-/// Gives the bet lock back, by its token. While Redis does not answer this is tried again a few times without the player
-/// waiting, so that a hiccup does not shut the player out for the lock's whole life.
-async fn give_lock_back(context: &Arc<Context>, player: &PlayerId, lock_token: String) {
-    if context.live.release_bet_lock(player, &lock_token).await.is_ok() {
-        return;
-    }
+/// Gives it back without the player waiting. While Redis does not answer this is tried again a few times, so that a hiccup does not
+/// shut the player out for the lock's whole life.
+fn give_lock_back_meanwhile(context: &Arc<Context>, player: &PlayerId, lock_token: String) {
     let (shared, player) = (Arc::clone(context), player.clone());
     context.tasks.spawn(async move {
         for _ in 0..LOCK_RELEASE_ATTEMPTS {
-            tokio::time::sleep(LOCK_RELEASE_PAUSE).await;
             if shared.live.release_bet_lock(&player, &lock_token).await.is_ok() {
                 return;
             }
+            tokio::time::sleep(LOCK_RELEASE_PAUSE).await;
         }
     });
 }
@@ -387,11 +388,18 @@ async fn confirm(
     match record_placed(context, sequence, &record, bet.cancel).await {
         Some(BetState::Placed) => {}
         // Only where an answer of the record was lost can the round have been played on meanwhile; the row knows how.
-        Some(state) if is_ended_round(state) => return settle::by_row(context, sequence).await.map_err(NotPlaced::Told),
+        Some(state) if is_ended_round(state) => {
+            return settle::by_row(context, sequence)
+                .await
+                .map_err(|_| NotPlaced::Told(Refusal::BetUnconfirmed));
+        }
         Some(_) | None => return Err(NotPlaced::Told(Refusal::BetUnconfirmed)),
     }
     failpoint::reach("K5");
-    open_session(context, facts, sequence, -1, false, Some(lock_token)).await;
+    if !open_session(context, facts, sequence, -1, false, Some(lock_token)).await {
+        // It would have given the lock back as well.
+        give_lock_back_meanwhile(context, bet.player, lock_token.to_owned());
+    }
     failpoint::reach("K6");
     let view = facts.view_standing(-1).map_err(|_| NotPlaced::Told(Refusal::BetUnconfirmed))?;
     Ok(RoundView { balance, ..view })

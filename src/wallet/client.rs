@@ -34,6 +34,8 @@ pub struct WalletClient {
     /// What a worker's client is made like, and used if another one cannot be made.
     first: Client,
     guards: Arc<Guards>,
+    /// Of the calls that move nothing.
+    questions: Arc<Guards>,
     settings: WalletSettings,
     clock: Clock,
 }
@@ -76,6 +78,7 @@ impl WalletClient {
             http: Arc::default(),
             first,
             guards: Arc::default(),
+            questions: Arc::default(),
             settings,
             clock,
         })
@@ -115,7 +118,11 @@ impl WalletClient {
                 CallbackUrlError::Scheme | CallbackUrlError::Host | CallbackUrlError::Credentials => UnknownReason::NotSent,
             });
         }
-        let guard = self.guards.of(&agent.agent_id, &self.settings);
+        // A player may ask for the balance as often as they like; that must not stand in the way of anybody's money.
+        let guard = match action {
+            Action::GetBalance => self.questions.of(&agent.agent_id, &self.settings),
+            Action::Bet | Action::CancelBet | Action::Settle | Action::VoidBet => self.guards.of(&agent.agent_id, &self.settings),
+        };
         let patience = attempt.send_within.unwrap_or(attempt.timeout).min(attempt.timeout);
         let Ok(Ok(_permit)) = tokio::time::timeout(patience, guard.calls.acquire()).await else {
             return unsent(UnknownReason::Busy);

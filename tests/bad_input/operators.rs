@@ -83,6 +83,8 @@ async fn the_certificate_the_agent_and_the_address_must_be_right() {
         }
         let nothing = world.http.post(server.url(&format!("/wallet/{path}"))).form(&[("agentId", "demo")]);
         witness.denied(&format!("{path} without a certificate"), nothing, "1036").await;
+        let packed = request(&world, &server, path, "demo", "demo-cert", fields).header("Content-Encoding", "gzip");
+        witness.denied(&format!("{path} packed"), packed, "1036").await;
     }
     world.close().await;
 }

@@ -63,6 +63,9 @@ async fn pause(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
+/// PostgreSQL's code for a statement that it ended because two waited for each other.
+const DEADLOCK: &str = "40P01";
+
 impl Chapter {
     pub async fn redis_fault(&mut self, fault: RedisFault, dice: &mut Dice) {
         let transcript = &self.table.transcript;
@@ -161,16 +164,21 @@ impl Chapter {
             PostgresFault::CutInEnd => self.cut_in_commits(r#""action":"settle""#).await,
             PostgresFault::Stalled => self.on_postgres_lines(Traffic::Stalls, dice.between(500, 3_000), dice).await,
             PostgresFault::PoolExhausted => {
-                let mut connection = self.world.connection().await;
+                // In the order in which the product's own statements take them. One that is under way may have it otherwise: then
+                // PostgreSQL ends either, and if it is this one the tables are taken anew.
                 let hold = format!(
-                    "begin; lock table bets, outbox, players in access exclusive mode; select pg_sleep({}); commit",
+                    "begin; lock table players, bets, outbox in access exclusive mode; select pg_sleep({}); commit",
                     dice.between(2, 4)
                 );
-                sqlx::raw_sql(sqlx::AssertSqlSafe(hold))
-                    .execute(&mut connection)
-                    .await
-                    .expect("held");
-                connection.close().await.expect("closed");
+                loop {
+                    let mut connection = self.world.connection().await;
+                    let held = sqlx::raw_sql(sqlx::AssertSqlSafe(hold.clone())).execute(&mut connection).await;
+                    connection.close().await.expect("closed");
+                    match held {
+                        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == DEADLOCK) => {}
+                        held => break held.map(drop).expect("held"),
+                    }
+                }
             }
             PostgresFault::ConnectionsCut => self.on_postgres_lines(Traffic::Cut, dice.between(300, 1_500), dice).await,
         }

@@ -111,7 +111,7 @@ fn a_broken_rule_is_refused_by_name() {
         ),
         ("/currencies".into(), json!([]), "there is no currency"),
         (money("code"), json!("inr"), "a currency code is"),
-        (money("decimalPlaces"), json!(9), "at most 8 decimal places"),
+        (money("decimalPlaces"), json!(5), "at most 4 decimal places"),
         (money("minBetAmount"), json!("0.00"), "minBetAmount must not be zero"),
         (money("minBetAmount"), json!("11.00"), "the limits must satisfy"),
         (money("maxBetAmount"), json!("9.00"), "the limits must satisfy"),

@@ -4,7 +4,7 @@ use faircross::game::configuration::GameConfiguration;
 use faircross::game::difficulty::Difficulty;
 use faircross::game::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed};
 use faircross::game::hazards::{Anchor, Chain, EPOCHS_PER_DAY, Epoch};
-use faircross::game::proof::{Claim, verify};
+use faircross::game::proof::{Claim, Publication, verify};
 
 /// A round that has ended, with everything that was shown of it.
 fn honest_claim() -> (Claim, GameConfiguration) {
@@ -21,7 +21,10 @@ fn honest_claim() -> (Claim, GameConfiguration) {
         difficulty: Difficulty::Hard,
         hazard_epoch: Some(epoch),
         anchor: Some(chain.anchor().clone()),
-        published_at_unix_ms: Some(epoch.starts_at_unix_ms() - 86_400_000),
+        publication: Some(Publication {
+            anchor: chain.anchor().clone(),
+            at_unix_ms: epoch.starts_at_unix_ms() - 86_400_000,
+        }),
         collision_columns: None,
         config_hash: Some(configuration.hash().to_owned()),
     };
@@ -56,6 +59,12 @@ fn the_first_thing_that_does_not_match_is_named() {
         first_mismatch(|claim| claim.hazard_epoch = claim.hazard_epoch.map(Epoch::next)),
         chain
     );
+    let made_up = |claim: &mut Claim| {
+        let chain = Chain::from_last_link([8; 32]);
+        claim.hazard_seed = chain.link(claim.hazard_epoch.unwrap().index()).unwrap().clone();
+        claim.anchor = Some(chain.anchor().clone());
+    };
+    assert_eq!(first_mismatch(made_up), Some("anchor_is_the_published_one"));
     assert_eq!(
         first_mismatch(|claim| claim.config_hash = Some("0".repeat(64))),
         Some("configuration_matches_hash")
@@ -75,7 +84,7 @@ fn a_late_anchor_is_reported_and_is_not_wrong() {
     let (mut claim, configuration) = honest_claim();
     let day_begins_at_unix_ms = claim.hazard_epoch.unwrap().day() * 86_400_000;
     for (published_at, expected) in [(0, false), (90_000, true)] {
-        claim.published_at_unix_ms = Some(day_begins_at_unix_ms - 1 + published_at);
+        claim.publication.as_mut().unwrap().at_unix_ms = day_begins_at_unix_ms - 1 + published_at;
         let proof = verify(&claim, &configuration);
         let check = proof.checks.iter().find(|check| check.name == "anchor_published_in_time").unwrap();
         assert!(proof.valid && check.ok);
@@ -86,9 +95,16 @@ fn a_late_anchor_is_reported_and_is_not_wrong() {
 #[test]
 fn a_claim_that_states_less_has_fewer_checks() {
     let (mut claim, configuration) = honest_claim();
-    assert_eq!(verify(&claim, &configuration).checks.len(), 6);
+    assert_eq!(verify(&claim, &configuration).checks.len(), 7);
     claim.hazard_epoch = None;
-    assert_eq!(verify(&claim, &configuration).checks.len(), 5);
+    assert_eq!(verify(&claim, &configuration).checks.len(), 6);
+    claim.anchor = None;
+    assert_eq!(
+        verify(&claim, &configuration).checks.len(),
+        5,
+        "the seed is held against the published anchor"
+    );
+    claim.publication = None;
     (claim.hashed_server_seed, claim.anchor, claim.collision_columns, claim.config_hash) = (None, None, None, None);
     let proof = verify(&claim, &configuration);
     assert_eq!((proof.checks.len(), proof.valid), (1, true));

@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, ResponseError, dev::Payload, http::StatusCode, web};
 use futures::future::LocalBoxFuture;
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
@@ -30,7 +30,11 @@ impl FromRequest for Operator {
         let reading = body::read(request, payload);
         let request = request.clone();
         Box::pin(async move {
-            let body = reading.await?;
+            let body = reading.await.map_err(|problem| match problem.status_code() {
+                // Whoever sends that much or that slowly is stopped by HTTP itself.
+                StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => Error::from(problem),
+                _ => Error::from(Denied::from(Status::InvalidParameters)),
+            })?;
             let context = request
                 .app_data::<web::Data<Context>>()
                 .ok_or(Denied::from(Status::UnableToProceed))?;
