@@ -3,7 +3,7 @@
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 
-use crate::world::{PATIENCE, Player, Server, World, WorldOptions, launch_token, wait_for};
+use crate::world::{PATIENCE, Player, Server, World, WorldOptions, launch_token, wait_for, wallet};
 
 const NOWHERE: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -316,5 +316,28 @@ async fn what_decides_who_may_play_is_answered_when_both_stores_have_it() {
     let again = world.player_named(&server, "demo", "demo-cert", &user).await;
     again.walk_and_cash_out(0).await;
     again.bet("10.00", "EASY").await.refused(403, "account_suspended");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_cannot_be_unsealed_is_left_out_alone() {
+    let (world, _first) = World::with_server().await;
+    world.add_agent("other", "other-cert", &world.operator.url(), &[]).await;
+    world
+        .change_database(r"update agents set certificate_sealed = '\x00' where agent_id = 'other'")
+        .await;
+    let server = world.start_server().await;
+    let player = world.player(&server).await;
+    player.bet("10.00", "EASY").await.ok();
+    player.walk_and_cash_out(0).await;
+    let theirs = wallet(&world.http, &server, "login", "other", "other-cert", &[("userId", "player0")]).await;
+    assert_eq!(theirs["status"], "1028", "{theirs}");
+
+    // None at all: this is another database's key, and the server does not start.
+    world.change_database(r"update agents set certificate_sealed = '\x00'").await;
+    let (environment, log) = world.of_next_server(&[]);
+    let mut keyless = Server::launch(&environment, log).await;
+    assert!(!keyless.wait_until_ended().await, "it ends by itself: {}", keyless.log());
+    world.add_agent("demo", "demo-cert", &world.operator.url(), &[]).await;
     world.close().await;
 }

@@ -111,7 +111,7 @@ pub async fn upsert(connection: &mut PgConnection, sealing: &Sealing, agent: &Ag
 /// All agents, by id. One whose secrets cannot be opened with this server's key is left out and reported: the others play on.
 ///
 /// # Errors
-/// When they cannot be read.
+/// When they cannot be read, or none of them can be opened: then the key is another database's.
 pub async fn all(connection: &mut PgConnection, sealing: &Sealing) -> Result<Vec<Agent>, LedgerError> {
     let rows = sqlx::query_as!(
         AgentRow,
@@ -120,13 +120,21 @@ pub async fn all(connection: &mut PgConnection, sealing: &Sealing) -> Result<Vec
     )
     .fetch_all(connection)
     .await?;
-    let open = |row: AgentRow| {
+    let (mut opened, mut failure) = (Vec::new(), None);
+    for row in rows {
         let agent_id = row.agent_id.clone();
-        row.open(sealing)
-            .inspect_err(|error| tracing::error!(%error, agent_id, "an agent cannot be read and is left out"))
-            .ok()
-    };
-    Ok(rows.into_iter().filter_map(open).collect())
+        match row.open(sealing) {
+            Ok(agent) => opened.push(agent),
+            Err(error) => {
+                tracing::error!(%error, agent_id, "an agent cannot be read and is left out");
+                failure = Some(error);
+            }
+        }
+    }
+    match failure {
+        Some(error) if opened.is_empty() => Err(error),
+        _ => Ok(opened),
+    }
 }
 
 /// One agent.
