@@ -128,8 +128,12 @@ fn spawn_delivery(context: &Arc<Context>, row: Claimed, token: String, permit: O
     context.tasks.spawn(async move {
         deliver_unless_spared(&shared, &row, &token).await;
         drop(permit);
-        // A backlog goes on as fast as the operator takes it, and does not wait for the next drain's time.
-        if rights.free.available_permits() >= WORTH_A_CLAIM && rights.more_is_due.swap(false, Ordering::AcqRel) {
+        // A backlog goes on as fast as the operator takes it, and does not wait for the next drain's time. A server that ends leaves
+        // it to others.
+        if !shared.shutdown.is_cancelled()
+            && rights.free.available_permits() >= WORTH_A_CLAIM
+            && rights.more_is_due.swap(false, Ordering::AcqRel)
+        {
             soon_for(&shared, row.agent_id);
         }
     });
