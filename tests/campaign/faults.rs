@@ -235,7 +235,7 @@ fn already_applied() -> (&'static str, Value) {
     ("already applied, which is not so", json!({ "kind": "refuse", "status": "1016" }))
 }
 
-const ACTIONS: [&str; 4] = ["bet", "cancelBet", "settle", "voidBet"];
+const ACTIONS: [&str; 5] = ["getBalance", "bet", "cancelBet", "settle", "voidBet"];
 
 /// Every wrong answer of every action, each with this chance in a thousand.
 pub fn noise(per_mille: u32, dice: &mut Dice) -> Value {

@@ -18,6 +18,8 @@ use crate::world::{Answer, Player};
 const WAY_HOME: Duration = Duration::from_secs(4);
 /// Longer than a round of a campaign lives.
 const STAYS_AWAY: Duration = Duration::from_secs(8);
+/// How many of a hundred visits begin with a look at the balance.
+const ASKS_FOR_BALANCE_PERCENT: u64 = 20;
 const EVERYWHERE: usize = usize::MAX;
 
 /// Where the servers are at this moment.
@@ -192,6 +194,12 @@ impl Seat {
             }
         }
         let player = person.player.clone();
+        if self.dice.percent(ASKS_FOR_BALANCE_PERCENT) {
+            let balance = self.ask(&player, |player| player.request(Method::GET, "/api/game/balance")).await?;
+            if balance.status != 200 {
+                self.expect(&balance, &[], "the balance");
+            }
+        }
         if let Some(round) = self.bet(person).await? {
             let has_left = self.play_out(&player, round).await?;
             // Some come back to their round, some stay away until it has ended without them.
