@@ -231,7 +231,7 @@ fn claim(bet: &Bet) -> Option<Claim> {
         hashed_server_seed: Some(Commitment::parse(&fairness.hashed_server_seed).ok()?),
         hazard_epoch: Some(Epoch::new(fairness.hazard_epoch).ok()?),
         anchor: Some(Anchor::parse(&fairness.anchor).ok()?),
-        published_at_unix_ms: None,
+        publication: None,
         collision_columns: Some(fairness.collision_columns.clone()?),
         config_hash: Some(bet.config_hash.clone()),
     })
