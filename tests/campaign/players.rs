@@ -195,10 +195,7 @@ impl Seat {
         }
         let player = person.player.clone();
         if self.dice.percent(ASKS_FOR_BALANCE_PERCENT) {
-            let balance = self.ask(&player, |player| player.request(Method::GET, "/api/game/balance")).await?;
-            if balance.status != 200 {
-                self.expect(&balance, &[], "the balance");
-            }
+            self.ask_for_balance(&player).await;
         }
         if let Some(round) = self.bet(person).await? {
             let has_left = self.play_out(&player, round).await?;
@@ -225,6 +222,19 @@ impl Seat {
                 return Err(OutOfTime);
             }
             tokio::time::sleep(Duration::from_millis(self.dice.between(20, 80))).await;
+        }
+    }
+
+    /// Once: nobody waits with a bet until the operator can be asked.
+    async fn ask_for_balance(&mut self, player: &Player) {
+        let Some(address) = self.table.addresses.one_of(&mut self.dice) else {
+            return;
+        };
+        let player = player.at_address(&address);
+        if let Ok(answer) = player.try_send(player.request(Method::GET, "/api/game/balance")).await
+            && ![200, 408, 429, 503].contains(&answer.status)
+        {
+            self.expect(&answer, &[], "the balance");
         }
     }
 
