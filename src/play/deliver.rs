@@ -126,11 +126,12 @@ async fn drain_agent(context: &Arc<Context>, agent_id: &str) -> Result<usize, Le
 fn spawn_delivery(context: &Arc<Context>, row: Claimed, token: String, permit: OwnedSemaphorePermit, rights: Arc<Rights>) {
     let shared = Arc::clone(context);
     context.tasks.spawn(async move {
-        deliver_unless_spared(&shared, &row, &token).await;
+        let was_taken = deliver_unless_spared(&shared, &row, &token).await;
         drop(permit);
-        // A backlog goes on as fast as the operator takes it, and does not wait for the next drain's time. A server that ends leaves
-        // it to others.
-        if !shared.shutdown.is_cancelled()
+        // A backlog goes on as fast as the operator takes it, and does not wait for the next drain's time. What it does not take
+        // waits, and a server that ends leaves it to others.
+        if was_taken
+            && !shared.shutdown.is_cancelled()
             && rights.free.available_permits() >= WORTH_A_CLAIM
             && rights.more_is_due.swap(false, Ordering::AcqRel)
         {
@@ -149,7 +150,8 @@ fn soon_for(context: &Arc<Context>, agent_id: String) {
     });
 }
 
-async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &str) {
+/// Whether the operator took it.
+async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &str) -> bool {
     let lock = row.bet_id.map(|bet_id| keys::retry_job_lock(&bet_id.to_string(), &row.action));
     // Another server may be at this row. The lock only spares work: without Redis, or when an earlier claim has run out,
     // the row is sent all the same. A row that is spared stays claimed and is due again after its lease.
@@ -158,16 +160,17 @@ async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &st
         && matches!(context.live.acquire(lock, &lock_token, RETRY_LOCK_TTL_S).await, Ok(false))
         && !row.lapsed
     {
-        return;
+        return false;
     }
-    deliver(context, row, token).await;
+    let was_taken = deliver(context, row, token).await;
     if let Some(lock) = &lock {
         let _ = context.live.release(lock, &lock_token).await;
     }
+    was_taken
 }
 
-/// Sends one claimed row and records what came of it.
-pub async fn deliver(context: &Context, row: &Claimed, token: &str) {
+/// Sends one claimed row and records what came of it; whether the operator took it.
+pub async fn deliver(context: &Context, row: &Claimed, token: &str) -> bool {
     failpoint::reach("K11");
     let Some((endpoint, action)) = destination(context, row).await else {
         tracing::error!(
@@ -175,7 +178,7 @@ pub async fn deliver(context: &Context, row: &Claimed, token: &str) {
             agent = row.agent_id,
             "a row of the outbox has no agent to go to"
         );
-        return;
+        return false;
     };
     let timeout = call_timeout(&context.settings);
     let attempt = if row.attempts > 1 {
@@ -205,6 +208,7 @@ pub async fn deliver(context: &Context, row: &Claimed, token: &str) {
     if let Err(error) = recorded {
         tracing::warn!(%error, outbox_id = row.outbox_id, "the answer to a call could not be recorded; it is sent again");
     }
+    matches!(call.outcome, Outcome::Applied { .. })
 }
 
 async fn destination(context: &Context, row: &Claimed) -> Option<(AgentEndpoint, Action)> {
