@@ -31,7 +31,8 @@ static VERIFICATIONS: Semaphore = Semaphore::const_new(2);
 /// Verifies a claim.
 ///
 /// # Errors
-/// [`Refusal::ValidationFailed`] naming the field that cannot be read, [`Refusal::NotFound`] for an unknown configuration.
+/// [`Refusal::ValidationFailed`] naming the field that cannot be read, or the code of its own that the difficulty and the user
+/// seed have, [`Refusal::NotFound`] for an unknown configuration.
 pub async fn verify(context: &Context, claim: &RawClaim, configuration_version: Option<i32>) -> Result<Proof, Refusal> {
     let mut claim = claim.parse().map_err(|error| match error.field {
         "difficulty" => Refusal::InvalidDifficulty,

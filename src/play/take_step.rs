@@ -102,7 +102,7 @@ pub(super) async fn move_on<'a, F: Future<Output = Result<Move, LiveError>>>(
                 finished => return Ok(finished.view()),
             },
             Move::RoundMismatch(session) => match Box::pin(named(context, player, round_id)).await? {
-                Some(bet) if is_ended_round(&bet) => return view_of_ended_bet(&bet).map_err(unwritable),
+                Some(bet) if was_a_round(&bet) => return view_of_ended_bet(&bet).map_err(unwritable),
                 // The session of an earlier round stands where that of the named one was never opened.
                 Some(bet) if bet.state == BetState::Placed && bet.sequence > session.sequence && !rebuilt => {
                     Box::pin(recover::restore(context, &bet)).await?;
@@ -180,19 +180,19 @@ async fn answer_without_session(
 ) -> Result<RoundView, Refusal> {
     match (round_id, latest) {
         (Some(_), _) => match named(context, player, round_id).await? {
-            Some(bet) if is_ended_round(&bet) => view_of_ended_bet(&bet).map_err(unwritable),
+            Some(bet) if was_a_round(&bet) => view_of_ended_bet(&bet).map_err(unwritable),
             Some(_) | None => Err(Refusal::NoActiveSession),
         },
         (None, Some(latest)) if latest.state.is_open() => Err(Refusal::BetInProgress { retry_after_ms: 1_000 }),
-        (None, Some(latest)) if is_ended_round(&latest) && recover::ended_just_now(context, &latest) => {
+        (None, Some(latest)) if was_a_round(&latest) && recover::ended_just_now(context, &latest) => {
             view_of_ended_bet(&latest).map_err(unwritable)
         }
         (None, _) => Err(Refusal::NoActiveSession),
     }
 }
 
-/// Whether there was a round and is none any more. A bet that the operator refused never was one.
-fn is_ended_round(bet: &BetRow) -> bool {
+/// Whether the bet was a round, or would have been one, and has come to its end. One that the operator refused never was.
+fn was_a_round(bet: &BetRow) -> bool {
     !bet.state.is_open() && bet.state != BetState::Rejected
 }
 
