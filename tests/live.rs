@@ -125,6 +125,13 @@ fn named(round_id: &str) -> NamedRound<'_> {
     }
 }
 
+fn known(round_id: &str) -> NamedRound<'_> {
+    NamedRound {
+        round_id: Some(round_id),
+        is_known: true,
+    }
+}
+
 fn standing(outcome: Move) -> Session {
     match outcome {
         Move::Standing(session) => session,

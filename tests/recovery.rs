@@ -199,6 +199,23 @@ async fn one_session_that_makes_no_sense_does_not_keep_the_others_open() {
     world.close().await;
 }
 
+/// Somebody has written a longer road into a session than the round has: no lane of it is shown, and the round is rebuilt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_the_round_does_not_have_is_never_shown() {
+    let (world, server) = World::with_server().await;
+    let player = world.player(&server).await;
+    let shown = stand_on(&player, 1).await;
+    let session = format!("gameSession:{}-demo", player.user_id);
+    world
+        .ask_redis(&["HSET", &session, "currentStep", "50", "maxLane", "63", "firstCollision", "-1"])
+        .await;
+    let step = json!({ "lineNumber": 51, "roundId": shown["roundId"] });
+    player.post("/api/game/step", step.clone()).await.refused(503, "unavailable");
+    player.post("/api/game/step", step).await.refused(409, "invalid_step_sequence");
+    player.walk_and_cash_out(0).await;
+    world.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn settlement_goes_on_without_redis() {
     let (mut world, server) = World::with_server_and(with_real_deadline()).await;

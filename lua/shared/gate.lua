@@ -23,9 +23,14 @@ local function refused_at_gate(player, scope, must_be_active)
   if ahead > 0 then return { 'signed_out' } end
   if must_be_active and status ~= 'active' then return { 'suspended' } end
 
-  -- What cannot be counted down is counted anew.
+  -- The count is neither written to the append-only file nor sent to replicas, which would cost as much as a step: it means nothing in
+  -- another run of Redis. What cannot be counted down is counted anew.
+  redis.set_repl(redis.REPL_NONE)
   local left = counted == ARGV[2] and redis.pcall('HINCRBY', player, left_field, '-1')
-  if type(left) == 'number' and left >= 0 then return nil end
+  if type(left) == 'number' and left >= 0 then
+    redis.set_repl(redis.REPL_ALL)
+    return nil
+  end
   local requests, window_ms = string.match(ARGV[2], '^(%d+)/(%d+)/')
   local now = now_unix_ms()
   local window = math.floor(now / window_ms)
@@ -37,6 +42,7 @@ local function refused_at_gate(player, scope, must_be_active)
     left = requests - 1
     redis.call('HSET', player, window_field, requests .. '/' .. current, left_field, text(left))
   end
+  redis.set_repl(redis.REPL_ALL)
   if left < 0 then return { 'rate_limited', text((window + 1) * window_ms - now) } end
   return nil
 end

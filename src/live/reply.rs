@@ -19,6 +19,11 @@ impl Reply {
         }
     }
 
+    /// Whether it is an answer of this kind. The kind stays the next value.
+    pub(super) fn is_tagged(&self, kind: &str) -> bool {
+        self.values.as_slice().first().is_some_and(|value| value == kind.as_bytes())
+    }
+
     /// The next value as it is.
     pub(super) fn bytes(&mut self) -> Result<Vec<u8>, LiveError> {
         self.values.next().ok_or_else(|| self.unreadable())

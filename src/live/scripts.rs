@@ -24,7 +24,7 @@ scripts! {
     BEGIN_BET = "shared/base.lua" "shared/gate.lua" "shared/lock.lua" "begin_bet.lua";
     CHECK_CALLER = "shared/base.lua" "shared/gate.lua" "check_caller.lua";
     OPEN_SESSION = "shared/base.lua" "shared/lock.lua" "shared/session.lua" "open_session.lua";
-    STEP = "shared/base.lua" "shared/gate.lua" "shared/session.lua" "step.lua";
+    STEP = "usual_step.lua" "shared/base.lua" "shared/gate.lua" "shared/session.lua" "step.lua";
     CASH_OUT = "shared/base.lua" "shared/gate.lua" "shared/session.lua" "cash_out.lua";
     END_AT_DEADLINE = "shared/base.lua" "shared/session.lua" "end_at_deadline.lua";
     READ_SESSION = "shared/base.lua" "shared/gate.lua" "shared/session.lua" "read_session.lua";

@@ -49,7 +49,8 @@ pub enum OpenSession {
 pub struct NamedRound<'a> {
     /// The open one if `None`.
     pub round_id: Option<&'a str>,
-    /// Whether the caller knows what the named round pins. Of no other round's session it is told that either.
+    /// Whether the caller knows what the named round pins. Of no other round's session it is told that either, and of a usual
+    /// step only that it was safe.
     pub is_known: bool,
 }
 
@@ -100,6 +101,11 @@ pub enum Move {
     TooEarly(Session),
     /// Step: the lane is safe, or the player stands on it already.
     Standing(Session),
+    /// The same, on the open round that was named as known: its lane is all there is to tell.
+    Safe {
+        /// The lane that was named.
+        lane: u8,
+    },
     /// The round has ended, by this call or before it; the session says how.
     Ended(Session),
 }
@@ -163,6 +169,9 @@ impl Live {
         script.arg(line_number);
         round.add_to(&mut script);
         let reply = self.run_script(&key, &script).await?;
+        if reply.is_tagged("safe") {
+            return Ok(Move::Safe { lane: line_number });
+        }
         self.decode_move(caller.player, round.is_known, reply).await
     }
 

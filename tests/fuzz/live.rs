@@ -112,6 +112,7 @@ async fn ask_everything(live: &Live, values: &[&[u8]]) -> bool {
                 assert_is_what_was_sent(session, values);
             }
             Ok(Move::RoundMismatch(session)) => assert_is_what_was_sent(session, values),
+            Ok(Move::Safe { lane }) => assert_eq!(*lane, 0, "the lane that was named"),
             Ok(Move::Refused(_) | Move::Missing) | Err(_) => {}
         }
     }

@@ -4,7 +4,8 @@ use faircross::game::difficulty::Difficulty;
 use faircross::game::player::PlayerStatus;
 use faircross::live::{BeginBet, Caller, GateRefusal, Move, NamedRound, RateLimit, ReadSession};
 
-use super::{World, connect, standing};
+use super::{World, connect, known, standing};
+use crate::redis_server::RedisServer;
 
 #[tokio::test]
 async fn the_gate_refuses_in_a_fixed_order() {
@@ -81,6 +82,11 @@ async fn every_gated_script_has_the_gate_in_front() {
         Move::Refused(GateRefusal::SignedOut)
     );
     assert_eq!(
+        world.live.step(gone, 1, known("round-1")).await.expect("Redis runs"),
+        Move::Refused(GateRefusal::SignedOut),
+        "on the short way too"
+    );
+    assert_eq!(
         world.live.cash_out(gone, None, NamedRound::default()).await.expect("Redis runs"),
         Move::Refused(GateRefusal::SignedOut)
     );
@@ -91,6 +97,29 @@ async fn every_gated_script_has_the_gate_in_front() {
     let begun = world.live.begin_bet(gone, Difficulty::Easy, "token").await.expect("Redis runs");
     assert_eq!(begun, BeginBet::Refused(GateRefusal::SignedOut));
     assert_eq!(standing(world.step(0).await).current_step, 0, "none of it moved the round");
+}
+
+#[tokio::test]
+async fn counting_is_not_worth_the_disk() {
+    let world = World::new_with(RedisServer::start_with(&["--appendonly", "yes"])).await;
+    world.open(world.round(1, None, 29)).await;
+    // Commands that were written before the one that asks are in the file, or in what is counted with it.
+    let written = || {
+        let about = world.redis.query::<String>(&["INFO", "persistence"]);
+        let size = about.lines().find_map(|line| line.strip_prefix("aof_current_size:"));
+        size.and_then(|size| size.parse::<u64>().ok()).expect("a file is kept")
+    };
+    let step = async |lane| world.live.step(world.caller(), lane, known("round-1")).await.expect("Redis runs");
+    step(0).await;
+    let before = written();
+    for _ in 0..3 {
+        world.live.read_session(world.caller()).await.expect("Redis runs");
+        assert_eq!(world.live.check_caller(world.caller(), true).await.expect("Redis runs"), None);
+        step(0).await;
+    }
+    assert_eq!(written(), before, "reads and repeats change nothing but counts");
+    step(1).await;
+    assert!(written() > before, "a step is written");
 }
 
 #[tokio::test]
@@ -108,9 +137,9 @@ async fn requests_are_counted_in_fixed_windows_by_kind() {
         ..world.caller()
     };
     let mut let_through = 0;
-    for _ in 0..6 {
-        match world.live.step(limited, 0, NamedRound::default()).await.expect("Redis runs") {
-            Move::Standing(_) => let_through += 1,
+    for round in [NamedRound::default(), known("round-1")].into_iter().cycle().take(6) {
+        match world.live.step(limited, 0, round).await.expect("Redis runs") {
+            Move::Standing(_) | Move::Safe { lane: 0 } => let_through += 1,
             Move::Refused(GateRefusal::RateLimited { retry_after_ms }) => assert!((1..=u64::from(LONG_MS)).contains(&retry_after_ms)),
             other => panic!("{other:?}"),
         }

@@ -3,7 +3,7 @@
 use faircross::game::money::{Amount, Coefficient};
 use faircross::game::round::{RoundError, Terms};
 use faircross::game::walk::{Move as ModelMove, Open};
-use faircross::live::{Move, NewSession, Session};
+use faircross::live::{Move, NamedRound, NewSession, Session};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -20,6 +20,8 @@ enum Action {
 struct Story {
     first_collision: Option<u8>,
     max_lane: u8,
+    /// Whether the moves name the round as one that the caller knows, so that usual steps take the short way.
+    is_known: bool,
     /// The lane at which the session is rebuilt, if it was lost.
     restored_at: Option<i16>,
     actions: Vec<Action>,
@@ -34,16 +36,18 @@ fn story() -> impl Strategy<Value = Story> {
     // The moves of an eager player first, so that stories get somewhere, then whatever comes to mind.
     let eager = (0..8_u8).prop_map(|lanes| (0..lanes).map(Action::Step).collect::<Vec<_>>());
     (
+        any::<bool>(),
         prop::option::of(0..9_u8),
         0..8_u8,
         prop::option::of(-1..8_i16),
         eager,
         prop::collection::vec(action, 0..10),
     )
-        .prop_map(|(first_collision, max_lane, restored_at, mut actions, more)| {
+        .prop_map(|(is_known, first_collision, max_lane, restored_at, mut actions, more)| {
             actions.extend(more);
             let highest = first_collision.map_or(i16::from(max_lane), |lane| i16::from(lane).min(i16::from(max_lane))) - 1;
             Story {
+                is_known,
                 first_collision,
                 max_lane,
                 restored_at: restored_at.map(|lane| lane.min(highest)),
@@ -82,8 +86,14 @@ fn expected(open: Open, action: Action, story: &Story) -> (Result<Open, ModelMov
     }
 }
 
-fn actual(outcome: Move) -> (Session, &'static str) {
+async fn actual(world: &World, outcome: Move) -> (Session, &'static str) {
     match outcome {
+        Move::Safe { lane } => {
+            let session = world.live.session_of(&world.player).await.expect("Redis runs");
+            let session = session.expect("the session is there");
+            assert_eq!(session.current_step, i16::from(lane), "what was answered is what stands in Redis");
+            (session, "standing")
+        }
         Move::Standing(session) => (session, "standing"),
         Move::TooEarly(session) => (session, "too early"),
         Move::OutOfSequence(session) => (session, "out of sequence"),
@@ -105,10 +115,20 @@ async fn play(world: &World, sequence: i64, story: &Story) -> Result<(), TestCas
             ..new
         })
         .await;
+    let round = NamedRound {
+        round_id: Some("round-1"),
+        is_known: story.is_known,
+    };
     for action in &story.actions {
         let (session, answer) = match *action {
-            Action::Step(lane) => actual(world.step(lane).await),
-            Action::CashOut(lane) => actual(world.cash_out(lane).await),
+            Action::Step(lane) => {
+                let outcome = world.live.step(world.caller(), lane, round).await;
+                actual(world, outcome.expect("Redis runs")).await
+            }
+            Action::CashOut(lane) => {
+                let outcome = world.live.cash_out(world.caller(), lane, round).await;
+                actual(world, outcome.expect("Redis runs")).await
+            }
             Action::Deadline => {
                 let ended = world.live.end_at_deadline(&world.player, sequence).await.expect("Redis runs");
                 (ended.expect("the session is there"), "ended")
