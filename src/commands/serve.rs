@@ -5,6 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Failure, SettingsOptions};
 use crate::play::Context;
@@ -86,13 +91,14 @@ async fn warn_of_unsafe_redis(context: &Context) {
 }
 
 fn start_logging(settings: &LogSettings) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    // By target and level alone: a filter that could ask for spans would look at each of them again whenever its request goes on.
+    let filter = settings.filter.parse().unwrap_or_else(|_| Targets::new().with_default(Level::INFO));
+    let lines = fmt::layer()
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::registry().with(filter);
     match settings.format {
-        LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.init(),
+        LogFormat::Json => subscriber.with(lines.json()).init(),
+        LogFormat::Text => subscriber.with(lines).init(),
     }
 }

@@ -5,7 +5,7 @@ use std::{path::Path, str::FromStr};
 use secrecy::ExposeSecret;
 use sqlx::postgres::PgConnectOptions;
 use tokio_cron_scheduler::Job;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::{Problem, Settings};
 
@@ -108,7 +108,7 @@ impl Rules {
         self.between("rate_limit.window_ms", settings.rate_limit.window_ms, 100, DAY_MS);
         self.between("session.token_ttl_s", settings.session.token_ttl_s, 1, 30 * DAY_S);
         self.between("session.launch_token_ttl_s", settings.session.launch_token_ttl_s, 1, DAY_S);
-        let filter = EnvFilter::try_new(&settings.log.filter).is_ok();
+        let filter = settings.log.filter.parse::<Targets>().is_ok();
         self.require(
             filter,
             "log.filter",

@@ -1,14 +1,17 @@
 //! The bare server's ways to Redis, PostgreSQL and the operator, set up as the product's are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use faircross::chance::Chance;
 use faircross::clock::Clock;
 use faircross::game::money::Amount;
+use faircross::per_runtime::PerRuntime;
 use faircross::wallet::message::{BetFacts, GamePayload, SettleFacts, bet_message, settle_message};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Script};
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::{Failure, Options};
@@ -37,9 +40,12 @@ const INDEX: &str = "create index bare_bets_user on bare_bets (user_id, sequence
 
 /// Shared by all workers.
 pub struct Stores {
-    redis: MultiplexedConnection,
-    postgres: PgPool,
+    redis: redis::Client,
+    /// Each worker has a connection of its own to Redis and its own to the operator, like the product's.
+    connections: PerRuntime<Arc<OnceCell<MultiplexedConnection>>>,
+    operators: PerRuntime<reqwest::Client>,
     operator: reqwest::Client,
+    postgres: PgPool,
     options: Options,
     touch: Script,
     write: Script,
@@ -52,12 +58,6 @@ pub struct Stores {
 
 impl Stores {
     pub async fn connect(options: Options) -> Result<Self, Failure> {
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(COMMANDS_IN_FLIGHT);
-        let redis = redis::Client::open(options.redis_url.as_str())?
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
         let postgres = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .connect(&options.database_url)
@@ -65,18 +65,13 @@ impl Stores {
         sqlx::query(TABLE).execute(&postgres).await?;
         sqlx::query(INDEX).execute(&postgres).await?;
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let operator = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only([])
-            .tcp_nodelay(true)
-            .timeout(OPERATOR_ANSWERS_WITHIN)
-            .pool_max_idle_per_host(OPERATOR_CONNECTIONS)
-            .build()?;
         let answer = unchanging(&std::fs::read(&options.answer)?)?;
         Ok(Self {
-            redis,
+            redis: redis::Client::open(options.redis_url.as_str())?,
+            connections: PerRuntime::default(),
+            operators: PerRuntime::default(),
+            operator: operator()?,
             postgres,
-            operator,
             touch: Script::new(TOUCH),
             write: Script::new(WRITE),
             payload: GamePayload::default(),
@@ -87,15 +82,26 @@ impl Stores {
         })
     }
 
+    async fn redis(&self) -> Result<MultiplexedConnection, Failure> {
+        let here = self.connections.here(Arc::default);
+        let connect = async || {
+            let config = AsyncConnectionConfig::new()
+                .set_response_timeout(None)
+                .set_pipeline_buffer_size(COMMANDS_IN_FLIGHT);
+            self.redis.get_multiplexed_async_connection_with_config(&config).await
+        };
+        Ok(here.get_or_try_init(connect).await?.clone())
+    }
+
     /// One script: reads a value and writes a field of it.
     pub async fn touch(&self, key: &str, lane: i16) -> Result<Vec<Vec<u8>>, Failure> {
-        let mut redis = self.redis.clone();
+        let mut redis = self.redis().await?;
         Ok(self.touch.key(key).arg(lane).invoke_async(&mut redis).await?)
     }
 
     /// One script: writes a value.
     pub async fn write(&self, key: &str, bet: Uuid) -> Result<(), Failure> {
-        let mut redis = self.redis.clone();
+        let mut redis = self.redis().await?;
         let mut script = self.write.key(key);
         script.arg(bet.to_string()).arg(&self.round).arg(ROUND_LIVES_S);
         let _: Vec<Vec<u8>> = script.invoke_async(&mut redis).await?;
@@ -155,8 +161,8 @@ impl Stores {
     /// One call to the operator.
     pub async fn call(&self, message: &str) -> Result<(), Failure> {
         let form = [("key", self.options.certificate.as_str()), ("message", message)];
-        let answer = self
-            .operator
+        let operator = self.operators.here(|| operator().unwrap_or_else(|_| self.operator.clone()));
+        let answer = operator
             .post(self.options.operator_url.clone())
             .form(&form)
             .send()
@@ -173,6 +179,16 @@ impl Stores {
     pub fn new_bet() -> Uuid {
         Chance.identifier()
     }
+}
+
+fn operator() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .tcp_nodelay(true)
+        .timeout(OPERATOR_ANSWERS_WITHIN)
+        .pool_max_idle_per_host(OPERATOR_CONNECTIONS)
+        .build()
 }
 
 /// All of an answer but the fields that a request changes and the braces.

@@ -34,12 +34,12 @@ begin
         where indrelid = 'bets'::regclass
     loop execute statement; end loop;
     insert into bets (bet_id, agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor, configuration_version, max_lane,
-                      state, user_seed, user_seed_fresh, nonce, commitment, next_commitment, server_seed_sealed, hazard_epoch, hazard_seed,
+                      state, is_open, user_seed, user_seed_fresh, nonce, commitment, next_commitment, server_seed_sealed, hazard_epoch, hazard_seed,
                       message, placed_at, last_lane, end_reason, coefficient_hundredths, payout_minor, created_at, deadline_at, ended_at,
                       settled_at, updated_at)
     select gen_random_uuid(), 'load', 'h' || number % PLAYERS, 'chicken-road-two', 'INR', 2,
            (array['EASY', 'EASY', 'MEDIUM', 'HARD', 'DAREDEVIL'])[1 + number % 5], 1000, 1, 17,
-           case when fate < 42 then 'WON' when fate < 95 then 'LOST' when fate < 96 then 'VOIDED' when fate < 98 then 'CANCELLED' else 'REJECTED' end,
+           case when fate < 42 then 'WON' when fate < 95 then 'LOST' when fate < 96 then 'VOIDED' when fate < 98 then 'CANCELLED' else 'REJECTED' end, false,
            md5(number::text), true, number / PLAYERS, encode(sha256(number::text::bytea), 'hex'), '', '', 1, '', '{}',
            at, case when fate < 95 then 3 else -1 end,
            case when fate < 42 then 'cashout' when fate < 95 then 'hazard' when fate < 96 then 'void' when fate < 98 then 'cancelled'
