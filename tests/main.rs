@@ -19,6 +19,7 @@ mod outbox;
 mod parallel;
 mod platform;
 mod raw_server;
+mod record_rules;
 mod recovery;
 mod redis_server;
 mod round;

@@ -1,0 +1,140 @@
+//! What the record refuses by itself, whoever asks: every value rule by its name, on real rows. (Which changes of state are legal is asked
+//! by `models::bet_states`.)
+
+use sqlx::Executor as _;
+
+use crate::world::World;
+
+/// Runs a statement that breaks a rule, and says which. Nothing of it stays.
+async fn broken_rule(world: &World, sql: &str) -> String {
+    let refused = world.connection().await.execute(sqlx::AssertSqlSafe(sql.to_owned())).await;
+    let error = refused.expect_err(sql);
+    let database = error.as_database_error().unwrap_or_else(|| panic!("{sql}: {error}"));
+    database.constraint().unwrap_or_else(|| panic!("{sql}: {error}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_rule_refuses_by_its_name() {
+    let (world, server) = World::with_server().await;
+    let player = world.player(&server).await;
+    player.win_on_lane("10.00", "EASY", 0).await;
+    world.wait_until_settled().await;
+    let user = &player.user_id;
+    let values = "agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor, configuration_version, max_lane, user_seed,
+        user_seed_fresh, nonce, commitment, next_commitment, server_seed_sealed, hazard_epoch, hazard_seed, message, placed_at, deadline_at";
+    let copy = |replaced: &[(&str, &str)]| {
+        let chosen = replaced.iter().fold(values.to_owned(), |chosen, (name, by)| {
+            chosen.replace(&format!(" {name},"), &format!(" {by},"))
+        });
+        format!("insert into bets (bet_id, {values}) select gen_random_uuid(), {chosen} from bets")
+    };
+    let rules = [
+        (
+            "players_user_id_form",
+            "insert into players (agent_id, user_id, currency) values ('demo', 'No', 'INR')".to_owned(),
+        ),
+        (
+            "players_status_known",
+            format!("update players set status = 'gone' where user_id = '{user}'"),
+        ),
+        (
+            "players_bet_limit_positive",
+            format!("update players set bet_limit_minor = 0 where user_id = '{user}'"),
+        ),
+        (
+            "players_nonce_range",
+            "insert into players (agent_id, user_id, currency, nonce) values ('demo', 'x', 'INR', -1)".to_owned(),
+        ),
+        (
+            "players_seed_pair_whole",
+            format!("update players set next_commitment = null where user_id = '{user}'"),
+        ),
+        (
+            "players_commitments_differ",
+            format!("update players set commitment = next_commitment where user_id = '{user}'"),
+        ),
+        ("players_with_bets_stay", format!("delete from players where user_id = '{user}'")),
+        (
+            "bets_player_known",
+            copy(&[("user_id", "'nobody'"), ("commitment", "commitment || 'x'")]),
+        ),
+        (
+            "bets_configuration_known",
+            copy(&[("configuration_version", "999"), ("commitment", "commitment || 'x'")]),
+        ),
+        ("bets_commitment_unrevealed", copy(&[("nonce", "nonce + 1")])),
+        ("bets_difficulty_known", copy(&[("difficulty", "'NONE'")])),
+        ("bets_stake_positive", copy(&[("stake_minor", "0")])),
+        (
+            "outbox_action_known",
+            "insert into outbox (sequence, agent_id, action, message) values (1, 'demo', 'pay', 'm')".to_owned(),
+        ),
+        ("outbox_state_known", "update outbox set state = 'lost'".to_owned()),
+        (
+            "wallet_audit_outcome_known",
+            "insert into wallet_audit (agent_id, action, message, outcome, duration_ms) values ('demo', 'bet', 'm', 'maybe', 1)".to_owned(),
+        ),
+    ];
+    for (rule, sql) in rules {
+        assert_eq!(broken_rule(&world, &sql).await, rule, "{sql}");
+    }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_term_of_a_bet_and_no_part_of_a_message_can_be_changed() {
+    let (world, server) = World::with_server().await;
+    world.player(&server).await.win_on_lane("10.00", "EASY", 0).await;
+    world.wait_until_settled().await;
+    let changes = [
+        ("bet_id", "gen_random_uuid()"),
+        ("agent_id", "agent_id || 'x'"),
+        ("user_id", "user_id || 'x'"),
+        ("game_code", "'x'"),
+        ("currency", "'EUR'"),
+        ("decimal_places", "decimal_places + 1"),
+        ("difficulty", "'HARD'"),
+        ("stake_minor", "stake_minor + 1"),
+        ("configuration_version", "configuration_version + 1"),
+        ("max_lane", "max_lane + 1"),
+        ("user_seed", "'x'"),
+        ("user_seed_fresh", "not user_seed_fresh"),
+        ("nonce", "nonce + 1"),
+        ("commitment", "'x'"),
+        ("next_commitment", "'x'"),
+        ("server_seed_sealed", "'x'::bytea"),
+        ("hazard_epoch", "hazard_epoch + 1"),
+        ("hazard_seed", "'x'"),
+        ("idempotency_key", "'another'"),
+        ("message", "message || ' '"),
+        ("placed_at", "placed_at + interval '1 s'"),
+        ("created_at", "created_at + interval '1 s'"),
+        ("deadline_at", "deadline_at + interval '1 s'"),
+    ];
+    for (column, value) in changes {
+        let broken = broken_rule(&world, &format!("update bets set {column} = {value}")).await;
+        assert_eq!(broken, "bets_terms_immutable", "{column}");
+    }
+    for (column, value) in [
+        ("sequence", "sequence + 1"),
+        ("agent_id", "'x'"),
+        ("action", "'voidBet'"),
+        ("message", "message || ' '"),
+    ] {
+        let broken = broken_rule(&world, &format!("update outbox set {column} = {value}")).await;
+        assert_eq!(broken, "outbox_message_immutable", "{column}");
+    }
+    let untold =
+        "select count(*) from information_schema.columns where table_schema = 'public' and table_name = 'bets' and column_name not in
+        ('sequence', 'state', 'is_open', 'refused_status', 'last_lane', 'end_reason', 'coefficient_hundredths', 'payout_minor', 'ended_at',
+         'settled_at', 'updated_at')";
+    assert_eq!(
+        world.ask_database(untold).await,
+        changes.len().to_string(),
+        "a new column is a term, or named here"
+    );
+    // Whether a bet is open follows from its state, whatever is written.
+    world.change_database("update bets set is_open = true").await;
+    assert_eq!(world.ask_database("select bool_or(is_open) from bets").await, "false");
+    world.close().await;
+}
