@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{COMPARISON_HEADS, RAW_HEADS, ROW_HEADS, Report, Row};
+use crate::report::chart::{LETTERING, NAMESPACE};
 use crate::report::escaped;
 
 const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2em auto;max-width:74em;padding:0 1em;color-scheme:light dark}\
@@ -63,10 +64,10 @@ pub fn table<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) -> String 
 }
 
 /// A bar for the median, a line from the lowest to the highest, and a mark where both would be as fast.
-fn bars(report: &Report) -> String {
+pub fn bars(report: &Report) -> String {
     let height = BAR * report.comparisons.len() as f64 + 8.0;
     let x = |ratio: f64| LEFT + (ratio / WIDEST).clamp(0.0, 1.0) * (WIDTH - LEFT - 60.0);
-    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><g font-size=\"12\" fill=\"currentColor\">");
+    let mut svg = format!("<svg {NAMESPACE} viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><g font-size=\"12\" {LETTERING}>");
     for (index, comparison) in report.comparisons.iter().enumerate() {
         let ratio = comparison.ratio(|measure| measure.per_s);
         let top = BAR * index as f64 + 4.0;

@@ -24,6 +24,8 @@ const WINDOW_MS: u64 = 3_600_000;
 const CLIENTS: usize = 16;
 /// The step's script as the product puts it together.
 const STEP: &str = concat!(
+    include_str!("../../../lua/usual_step.lua"),
+    "\n",
     include_str!("../../../lua/shared/base.lua"),
     "\n",
     include_str!("../../../lua/shared/gate.lua"),

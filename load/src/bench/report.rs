@@ -192,7 +192,7 @@ impl Report {
         )
     }
 
-    /// Writes `report.json`, `report.md` and `report.html`.
+    /// Writes `report.json`, `report.md` and `report.html`, and the picture of the ratios as `ratios.svg`.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -200,6 +200,7 @@ impl Report {
         std::fs::write(directory.join("report.json"), serde_json::to_vec_pretty(self)?)?;
         std::fs::write(directory.join("report.md"), self.text())?;
         std::fs::write(directory.join("report.html"), page::page(self))?;
+        std::fs::write(directory.join("ratios.svg"), page::bars(self))?;
         Ok(())
     }
 }

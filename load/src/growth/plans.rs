@@ -27,13 +27,14 @@ pub const SETTINGS: [(&str, &str); 11] = [
 /// The tables that grow for ever. None of them is read as a whole.
 const GROWING: [&str; 5] = ["bets", "outbox", "wallet_audit", "bet_transitions", "revealed_commitments"];
 /// The statements that must have been seen, by what only they contain.
-const EXPECTED: [(&str, &str); 6] = [
+const EXPECTED: [(&str, &str); 7] = [
     ("bet insert", "insert into bets (bet_id"),
     ("history page", "and nonce < $3 order by nonce desc limit $4"),
     ("retry claim", "for update skip locked"),
-    ("sweep", "state in ('PENDING', 'PLACED') and sequence > $1 order by sequence"),
+    ("sweep", "where is_open and (agent_id, user_id, game_code) > ($1, $2, $3)"),
     ("getTransactionStatus", "from bets where bet_id = $1 and agent_id = $2"),
-    ("end of a round", "PENDING_SETTLEMENT"),
+    ("end of a round", "message, attempts, lease_token, leased_until)"),
+    ("settled", "with done as ("),
 ];
 
 /// One statement of the product at one size of the table.

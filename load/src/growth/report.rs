@@ -10,6 +10,7 @@ use crate::Failure;
 use crate::bench::page::{self, table};
 use crate::bench::report::{markdown, number};
 use crate::recorder::{Action, Recorder};
+use crate::report::chart::{Chart, Series};
 use crate::report::{AuditReport, escaped};
 
 /// Everything.
@@ -152,7 +153,7 @@ impl Report {
         }
     }
 
-    /// Writes `growth.json`, `growth.md` and `growth.html`.
+    /// Writes `growth.json`, `growth.md` and `growth.html`, and its pictures as `growth-players.svg` and `growth-bets.svg`.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -160,6 +161,11 @@ impl Report {
         std::fs::write(directory.join("growth.json"), serde_json::to_vec_pretty(self)?)?;
         std::fs::write(directory.join("growth.md"), self.text())?;
         std::fs::write(directory.join("growth.html"), self.page()?)?;
+        for (name, figures) in [("players", &self.players), ("bets", &self.rows)] {
+            if figures.len() > 1 {
+                std::fs::write(directory.join(format!("growth-{name}.svg")), latencies(name, figures))?;
+            }
+        }
         Ok(())
     }
 
@@ -180,15 +186,43 @@ impl Report {
             ));
         }
         let body = format!(
-            "<h1>Growth</h1><p>{}</p><h2>Players</h2>{}<h2>Bets</h2>{}<h2>Statements</h2>{}{plans}<h2>Audits</h2><pre>{}</pre>",
+            "<h1>Growth</h1><p>{}</p><h2>Players</h2>{}{}<h2>Bets</h2>{}{}<h2>Statements</h2>{}{plans}<h2>Audits</h2><pre>{}</pre>",
             escaped(&self.machine),
             table(&heads("players"), &players),
+            latencies("players", &self.players),
             table(&heads("rows in bets"), &rows),
+            latencies("bets", &self.rows),
             table(&STATEMENT_HEADS, &self.statement_rows()),
             escaped(&self.audited()),
         );
         Ok(page::document("faircross: growth", &body))
     }
+}
+
+/// The p99 of each action over the size, both drawn by their magnitude.
+fn latencies(what: &str, figures: &[Figures]) -> String {
+    let magnitude = |size: u64| (size.max(1) as f64).log10();
+    let (first, last) = (figures.first(), figures.last());
+    let (low, high) = (first.map_or(0.0, |f| magnitude(f.size)), last.map_or(1.0, |f| magnitude(f.size)));
+    let place = |size: u64| (magnitude(size) - low) / (high - low).max(1.0);
+    let series = SHOWN.iter().enumerate().map(|(index, action)| Series {
+        name: action.name().to_owned(),
+        points: figures
+            .iter()
+            .filter_map(|figure| Some((place(figure.size), figure.p99_ms[index].1?)))
+            .collect(),
+    });
+    Chart {
+        title: &format!("p99 by number of {what}"),
+        unit: "ms",
+        series: series.collect(),
+        marks: figures
+            .iter()
+            .map(|figure| (place(figure.size), format!("{} {what}", figure.size)))
+            .collect(),
+        logarithmic: true,
+    }
+    .svg()
 }
 
 fn heads(first: &'static str) -> [&'static str; 8] {

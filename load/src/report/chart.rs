@@ -1,4 +1,4 @@
-//! Line charts as inline SVG, without a script or a library.
+//! Line charts as SVG, inside a page or as a file of their own, without a script or a library.
 
 use std::fmt::Write;
 
@@ -11,6 +11,11 @@ const BOTTOM: f64 = 40.0;
 const COLOURS: [&str; 8] = [
     "#1b6ca8", "#d1495b", "#2e933c", "#e08e0b", "#7b4fa6", "#00798c", "#8d5a2b", "#555555",
 ];
+
+/// What a file of its own needs; in a page it changes nothing.
+pub const NAMESPACE: &str = "xmlns=\"http://www.w3.org/2000/svg\"";
+/// Text that can be read on white and on black: a file is not told which it is shown on.
+pub const LETTERING: &str = "font-family=\"sans-serif\" fill=\"#7a7a7a\"";
 
 /// One line.
 pub struct Series {
@@ -39,7 +44,7 @@ impl Chart<'_> {
             self.logarithmic,
         );
         let mut svg = format!(
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\"><g font-size=\"11\" fill=\"currentColor\">",
+            "<svg {NAMESPACE} viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\"><g font-size=\"11\" {LETTERING}>",
             super::html::escaped(self.title)
         );
         for value in scale.ticks() {
@@ -47,7 +52,7 @@ impl Chart<'_> {
             add(
                 &mut svg,
                 &format!(
-                    "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\" class=\"grid\"/>",
+                    "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#8884\"/>",
                     WIDTH - RIGHT
                 ),
             );

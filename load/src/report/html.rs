@@ -12,7 +12,7 @@ body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: .8rem 0; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .5rem; text-align: right; border-bottom: 1px solid #8884; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
-svg { width: 100%; height: auto; } .grid { stroke: #8884; }
+svg { width: 100%; height: auto; }
 pre { overflow-x: auto; padding: .8rem; background: #8881; } .bad { color: #c22; } h2 { margin-top: 2.2rem; }
 ";
 /// An action that happened less often has no curve worth drawing.
@@ -163,7 +163,7 @@ fn resources(page: &mut String, stage: &StageReport) {
 }
 
 /// Rounds and answers in each second of the run, one stage after another.
-fn throughput(report: &Report) -> Chart<'static> {
+pub fn throughput(report: &Report) -> Chart<'static> {
     let seconds: Vec<_> = report.stages.iter().flat_map(|stage| &stage.seconds).collect();
     let place = |index: usize| index as f64 / seconds.len().saturating_sub(1).max(1) as f64;
     let series = |name: &str, value: fn(&super::SecondReport) -> u64| Series {

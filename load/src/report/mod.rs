@@ -1,6 +1,6 @@
 //! What came of a run: figures per stage, as a table for the terminal, as JSON for machines and as a page with pictures.
 
-mod chart;
+pub mod chart;
 mod html;
 mod table;
 
@@ -155,13 +155,14 @@ impl Report {
         table::text(self)
     }
 
-    /// Writes `report.json` and `report.html`.
+    /// Writes `report.json` and `report.html`, and the picture of the throughput as `throughput.svg`.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, directory: &Path) -> Result<(), Failure> {
         std::fs::write(directory.join("report.json"), serde_json::to_vec_pretty(self)?)?;
         std::fs::write(directory.join("report.html"), html::page(self))?;
+        std::fs::write(directory.join("throughput.svg"), html::throughput(self).svg())?;
         Ok(())
     }
 }
