@@ -1,7 +1,7 @@
 # `make run` plays, `make test` tests, `make check` is what a change has to pass besides. Each installs Redis and PostgreSQL
 # where they are missing and it may, says what to install where it may not, and is silent about it when they are there.
 
-.PHONY: help run test check fuzz contract deny campaign mutants sqlx rtp load load-smoke bench bench-growth bench-core profile stores
+.PHONY: help run test check fuzz contract deny campaign mutants sqlx rtp load load-smoke bench bench-growth bench-smoke bench-core profile stores
 
 help:
 	@echo "make run     play on this machine: starts everything and prints the address (keeps its data in .dev)"
@@ -86,6 +86,12 @@ bench: stores
 bench-growth: stores
 	cargo build --release --package faircross --package faircross-load --bins
 	cargo run --quiet --release --package faircross-load -- growth $(QUICK)
+
+# Both in a minute and with the debug build, for CI: they still find what they measure, and PostgreSQL's plans stay on indexes.
+bench-smoke: stores
+	cargo build --package faircross --package faircross-load --bins
+	cargo run --quiet --package faircross-load -- bench --quick --out target/bench/smoke
+	cargo run --quiet --package faircross-load -- growth --quick --out target/bench/smoke
 
 # The library and its runner have to be of one version.
 GUNGRAUN := $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' Cargo.toml)

@@ -3,7 +3,7 @@
 -- there. Nearly every step is one, and the functions of the rules, which Lua makes anew for each call, cost more than the step. So here only
 -- what makes a step unusual is looked for, and whatever is found changes nothing: the rules behind this decide, as they would without it.
 -- ARGV  as step.lua; whoever knows what the round pins needs no session in the reply
--- Returns { 'safe' }: the player stands on the lane that was named.
+-- Returns 'safe', the tag alone: the player stands on the lane that was named.
 if ARGV[5] == '1' then
   local caller = redis.pcall('HMGET', KEYS[1], 'run', 'status', 'generation', 'moveWindow')
   local session = redis.pcall('HMGET', KEYS[2], 'run', 'roundId', 'isActive', 'restored', 'currentStep', 'firstCollision', 'maxLane')
@@ -18,7 +18,7 @@ if ARGV[5] == '1' then
       redis.set_repl(redis.REPL_ALL)
       if type(left) == 'number' and left >= 0 then
         if lane > current then redis.call('HSET', KEYS[2], 'currentStep', ARGV[3]) end
-        return { 'safe' }
+        return 'safe'
       end
     end
   end

@@ -2,7 +2,7 @@
 //! server an hour off and see that no money depends on it: what must agree between servers is decided by the time of
 //! PostgreSQL or Redis, and what must be short is measured on the monotonic clock.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -19,14 +19,18 @@ impl Clock {
     }
 
     /// The wall clock, for times that are shown or sent, never for deadlines.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    #[expect(clippy::disallowed_methods, reason = "one of the two places that read the wall clock")]
     pub fn now(&self) -> DateTime<Utc> {
         Utc::now() + TimeDelta::milliseconds(self.offset_ms)
     }
 
-    /// The wall clock in whole milliseconds since 1970.
+    /// The wall clock in whole milliseconds since 1970, without a calendar: every request asks for it.
+    #[expect(clippy::disallowed_methods, reason = "one of the two places that read the wall clock")]
     pub fn now_unix_ms(&self) -> u64 {
-        u64::try_from(self.now().timestamp_millis()).unwrap_or_default()
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_1970.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add_signed(self.offset_ms)
     }
 
     /// The monotonic clock, for "at most so long after". It goes on while a process is stopped.

@@ -101,7 +101,7 @@ impl Coefficient {
 
 impl fmt::Display for Coefficient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&format_scaled(self.0, 2))
+        write!(formatter, "{}.{:02}", self.0 / 100, self.0 % 100)
     }
 }
 
@@ -139,10 +139,9 @@ fn format_scaled(number: u64, decimal_places: u8) -> String {
     if decimal_places == 0 {
         return number.to_string();
     }
-    let places = usize::from(decimal_places);
-    let digits = format!("{number:0>width$}", width = places + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - places);
-    format!("{whole}.{fraction}")
+    let unit = 10_u64.checked_pow(decimal_places.into());
+    let (whole, fraction) = unit.map_or((0, number), |unit| (number / unit, number % unit));
+    format!("{whole}.{fraction:0places$}", places = usize::from(decimal_places))
 }
 
 fn is_digits(text: &str) -> bool {

@@ -100,7 +100,7 @@ impl SessionTokens {
             Some(remembered) => remembered,
             None => self.verify(token)?,
         };
-        if verified.expires_at_s <= self.clock.now().timestamp() {
+        if verified.expires_at_s <= i64::try_from(self.clock.now_unix_ms() / 1_000).unwrap_or(i64::MAX) {
             return Err(Refusal::TokenExpired);
         }
         Ok(Arc::clone(&verified.player))

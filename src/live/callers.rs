@@ -123,7 +123,7 @@ impl Caller<'_> {
 
 impl GateRefusal {
     /// Decodes a refusal of the gate; any other tag is one that no script of ours answers.
-    pub(super) fn from_reply(player: &PlayerId, tag: &str, reply: &mut Reply) -> Result<Self, LiveError> {
+    pub(super) fn from_reply(player: &PlayerId, tag: &str, reply: &mut Reply<'_>) -> Result<Self, LiveError> {
         match tag {
             "player_unknown" => Ok(Self::PlayerUnknown),
             "player_unreadable" => {

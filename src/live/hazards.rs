@@ -81,7 +81,7 @@ impl Live {
 }
 
 /// Decodes a record (empty: none) and the flag that says whether the key held something else.
-pub(super) fn record_from(key: &str, reply: &mut Reply) -> Result<Option<HazardRecord>, LiveError> {
+pub(super) fn record_from(key: &str, reply: &mut Reply<'_>) -> Result<Option<HazardRecord>, LiveError> {
     let record = reply.bytes()?;
     let other_type = reply.flag()?;
     if record.is_empty() && !other_type {

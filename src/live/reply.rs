@@ -1,4 +1,4 @@
-//! Reading what a script answered: a list of texts whose first names the kind of answer. A reply that is not what its script promises
+//! Reading what a script answered: a list of texts whose first names the kind of answer, or that one alone. A reply that is not what its script promises
 //! means that somebody else wrote the value, and is reported by its key.
 
 use std::str::FromStr;
@@ -6,15 +6,15 @@ use std::str::FromStr;
 use super::LiveError;
 
 /// The rest of a reply, taken from the front.
-pub(super) struct Reply {
-    key: String,
+pub(super) struct Reply<'a> {
+    key: &'a str,
     values: std::vec::IntoIter<Vec<u8>>,
 }
 
-impl Reply {
-    pub(super) fn new(key: &str, values: Vec<Vec<u8>>) -> Self {
+impl<'a> Reply<'a> {
+    pub(super) fn new(key: &'a str, values: Vec<Vec<u8>>) -> Self {
         Self {
-            key: key.to_owned(),
+            key,
             values: values.into_iter(),
         }
     }
@@ -52,6 +52,6 @@ impl Reply {
 
     /// Reports the value that this reply is about.
     pub(super) fn unreadable(&self) -> LiveError {
-        super::unreadable(&self.key)
+        super::unreadable(self.key)
     }
 }

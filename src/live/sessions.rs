@@ -295,7 +295,7 @@ impl Live {
         Ok(())
     }
 
-    async fn decode_move(&self, player: &PlayerId, round_is_known: bool, mut reply: Reply) -> Result<Move, LiveError> {
+    async fn decode_move(&self, player: &PlayerId, round_is_known: bool, mut reply: Reply<'_>) -> Result<Move, LiveError> {
         let tag = reply.text()?;
         let moved: fn(Session) -> Move = match tag.as_str() {
             "missing" => return Ok(Move::Missing),
@@ -324,7 +324,7 @@ impl Live {
 }
 
 impl Session {
-    fn from_reply(sequence: i64, round_is_known: bool, reply: &mut Reply) -> Option<Self> {
+    fn from_reply(sequence: i64, round_is_known: bool, reply: &mut Reply<'_>) -> Option<Self> {
         let round_id = reply.text().ok()?;
         let round_json = Some(reply.text().ok()?).filter(|_| !round_is_known);
         if let Some(round_json) = &round_json {
@@ -363,10 +363,8 @@ fn progress_from(player: &PlayerId, answer: redis::RedisResult<Vec<Option<Vec<u8
     if fields.iter().all(Option::is_none) {
         return None;
     }
-    let mut reply = Reply::new(
-        &keys::game_session(player),
-        fields.into_iter().map(Option::unwrap_or_default).collect(),
-    );
+    let key = keys::game_session(player);
+    let mut reply = Reply::new(&key, fields.into_iter().map(Option::unwrap_or_default).collect());
     let progress = Progress {
         sequence: reply.parsed().ok()?,
         current_step: reply.parsed().ok()?,
