@@ -11,6 +11,6 @@ if ARGV[4] ~= '0' then
   if held_for_ms > 0 then return { 'lock_held', text(held_for_ms) } end
 end
 
-local kind = redis.call('TYPE', KEYS[3]).ok
-local record = kind == 'string' and redis.call('GET', KEYS[3]) or ''
-return { 'begun', text(now_unix_ms()), record, (kind == 'string' or kind == 'none') and '0' or '1' }
+local record = redis.pcall('GET', KEYS[3]) or ''
+local unreadable = type(record) == 'table' -- not a string
+return { 'begun', text(now_unix_ms()), unreadable and '' or record, unreadable and '1' or '0' }

@@ -7,20 +7,20 @@
 -- A value that cannot be read is overwritten: the bet row from which the caller builds is the truth.
 if ARGV[9] ~= '' then release_lock(KEYS[2], ARGV[9]) end
 
-local session = read_session(KEYS[1])
-if session then
-  local standing, offered = tonumber(session.sequence), tonumber(ARGV[1])
+-- What the round pins is of no interest here, only that it is there.
+local session = read_session(KEYS[1], true)
+local offered = tonumber(ARGV[1])
+local standing = session and tonumber(session.sequence)
+if standing and standing >= offered and redis.call('HGET', KEYS[1], 'round') then
   if standing > offered then return { 'superseded' } end
-  if standing == offered then
-    if session.run ~= this_run then
-      redis.call('HSET', KEYS[1], 'run', this_run, 'restored', session.isActive)
-      if session.isActive == '1' and tonumber(ARGV[6]) > tonumber(session.currentStep) then
-        redis.call('HSET', KEYS[1], 'currentStep', ARGV[6])
-      end
-      redis.call('EXPIRE', KEYS[1], ARGV[8])
+  if session.run ~= this_run then
+    redis.call('HSET', KEYS[1], 'run', this_run, 'restored', session.isActive)
+    if session.isActive == '1' and tonumber(ARGV[6]) > tonumber(session.currentStep) then
+      redis.call('HSET', KEYS[1], 'currentStep', ARGV[6])
     end
-    return { 'opened' }
+    redis.call('EXPIRE', KEYS[1], ARGV[8])
   end
+  return { 'opened' }
 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'sequence', ARGV[1], 'roundId', ARGV[2], 'round', ARGV[3], 'firstCollision', ARGV[4], 'maxLane', ARGV[5],

@@ -1,6 +1,6 @@
 -- The public road of a difficulty, with the time by which to judge it.
 -- KEYS  1 hazards-{DIFFICULTY}
 -- Returns { unix_ms, record or '' when there is none, '0'|'1' record unreadable }.
-local kind = redis.call('TYPE', KEYS[1]).ok
-local record = kind == 'string' and redis.call('GET', KEYS[1]) or ''
-return { text(now_unix_ms()), record, (kind == 'string' or kind == 'none') and '0' or '1' }
+local record = redis.pcall('GET', KEYS[1]) or ''
+local unreadable = type(record) == 'table' -- not a string
+return { text(now_unix_ms()), unreadable and '' or record, unreadable and '1' or '0' }

@@ -28,6 +28,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_REQUEST_ID: usize = 64;
 /// What answers without a policy of their own may do in a browser: nothing.
 const NOTHING_ALLOWED: &str = "default-src 'none'; frame-ancestors 'none'";
+/// What the page does not need.
+const NO_DEVICES: &str = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
 
 /// Lets a request through and sees to its answer.
 pub async fn surround(
@@ -104,23 +106,20 @@ fn add_headers(headers: &mut HeaderMap, request_id: &str) {
         // The launch link's address holds a token; it must not travel on as a referrer.
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
-        (
-            header::PERMISSIONS_POLICY,
-            "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-        ),
     ];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let usual = [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, NOTHING_ALLOWED),
-    ];
-    for (name, value) in usual {
-        if !headers.contains_key(&name) {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+    // A document comes with a policy of its own. Only documents can ask for a camera; with this policy nothing can.
+    let (name, value) = if headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        (header::PERMISSIONS_POLICY, NO_DEVICES)
+    } else {
+        (header::CONTENT_SECURITY_POLICY, NOTHING_ALLOWED)
+    };
+    headers.insert(name, HeaderValue::from_static(value));
 }
 
 /// What is told of a request, in the log and in the metrics.
