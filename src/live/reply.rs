@@ -1,5 +1,5 @@
-//! Reading what a script answered: a list of texts whose first names the kind of answer, or that one alone. A reply that is not what its script promises
-//! means that somebody else wrote the value, and is reported by its key.
+//! Reading what a script answered: a list of texts whose first names the kind of answer, or that name alone. A reply that is not what
+//! its script promises means that somebody else wrote the value, and is reported by its key.
 
 use std::str::FromStr;
 
