@@ -215,7 +215,7 @@ fn latencies(what: &str, figures: &[Figures]) -> String {
     Chart {
         title: &format!("p99 by number of {what}"),
         unit: "ms",
-        series: series.collect(),
+        series: series.filter(|series| !series.points.is_empty()).collect(),
         marks: figures
             .iter()
             .map(|figure| (place(figure.size), format!("{} {what}", figure.size)))
