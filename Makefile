@@ -87,7 +87,7 @@ bench-growth: stores
 	cargo build --release --package faircross --package faircross-load --bins
 	cargo run --quiet --release --package faircross-load -- growth $(QUICK)
 
-# Both in a minute and with the debug build, for CI: they still find what they measure, and PostgreSQL's plans stay on indexes.
+# Both with tiny numbers and the debug build, for CI: they still find what they measure, and PostgreSQL's plans stay on indexes.
 bench-smoke: stores
 	cargo build --package faircross --package faircross-load --bins
 	cargo run --quiet --package faircross-load -- bench --quick --out target/bench/smoke

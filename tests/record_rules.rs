@@ -1,9 +1,13 @@
-//! What the record refuses by itself, whoever asks: every value rule by its name, on real rows. (Which changes of state are legal is asked
-//! by `models::bet_states`.)
+//! What the record refuses by itself, whoever asks: every value rule by its name, on real rows. (Which changes of state are legal, what is
+//! paid and what is never undone is asked by `models::bet_states`.)
 
 use sqlx::Executor as _;
 
 use crate::world::World;
+
+/// What an intent writes into a bet.
+const VALUES: &str = "agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor, configuration_version, max_lane, \
+    user_seed, user_seed_fresh, nonce, commitment, next_commitment, server_seed_sealed, hazard_epoch, hazard_seed, message, placed_at, deadline_at";
 
 /// Runs a statement that breaks a rule, and says which. Nothing of it stays.
 async fn broken_rule(world: &World, sql: &str) -> String {
@@ -15,18 +19,19 @@ async fn broken_rule(world: &World, sql: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_value_rule_refuses_by_its_name() {
+    let new_bet = |column: &str, value: &str| {
+        format!("insert into bets (bet_id, {column}, {VALUES}) select gen_random_uuid(), {value}, {VALUES} from bets")
+    };
     let (world, server) = World::with_server().await;
     let player = world.player(&server).await;
     player.win_on_lane("10.00", "EASY", 0).await;
     world.wait_until_settled().await;
     let user = &player.user_id;
-    let values = "agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor, configuration_version, max_lane, user_seed,
-        user_seed_fresh, nonce, commitment, next_commitment, server_seed_sealed, hazard_epoch, hazard_seed, message, placed_at, deadline_at";
     let copy = |replaced: &[(&str, &str)]| {
-        let chosen = replaced.iter().fold(values.to_owned(), |chosen, (name, by)| {
+        let chosen = replaced.iter().fold(VALUES.to_owned(), |chosen, (name, by)| {
             chosen.replace(&format!(" {name},"), &format!(" {by},"))
         });
-        format!("insert into bets (bet_id, {values}) select gen_random_uuid(), {chosen} from bets")
+        format!("insert into bets (bet_id, {VALUES}) select gen_random_uuid(), {chosen} from bets")
     };
     let rules = [
         (
@@ -63,6 +68,8 @@ async fn every_value_rule_refuses_by_its_name() {
             copy(&[("configuration_version", "999"), ("commitment", "commitment || 'x'")]),
         ),
         ("bets_commitment_unrevealed", copy(&[("nonce", "nonce + 1")])),
+        ("bets_begin_pending", new_bet("state", "'PLACED'")),
+        ("bets_begin_whole", new_bet("last_lane", "0")),
         ("bets_difficulty_known", copy(&[("difficulty", "'NONE'")])),
         ("bets_stake_positive", copy(&[("stake_minor", "0")])),
         (
@@ -78,6 +85,27 @@ async fn every_value_rule_refuses_by_its_name() {
     for (rule, sql) in rules {
         assert_eq!(broken_rule(&world, &sql).await, rule, "{sql}");
     }
+
+    player.bet("10.00", "EASY").await.ok();
+    let end = "update bets set state = 'PENDING_SETTLEMENT', ended_at = now(), end_reason =";
+    let rules_of_an_end = [
+        (
+            "bets_lane_range",
+            "update bets set last_lane = max_lane + 1 where state = 'PLACED'".to_owned(),
+        ),
+        ("bets_end_whole", format!("{end} null where state = 'PLACED'")),
+        ("bets_end_reason_known", format!("{end} 'luck' where state = 'PLACED'")),
+        // Both statements are one transaction.
+        (
+            "bets_won_pays",
+            format!("{end} 'hazard' where state = 'PLACED'; update bets set state = 'WON' where state = 'PENDING_SETTLEMENT'"),
+        ),
+    ];
+    for (rule, sql) in rules_of_an_end {
+        assert_eq!(broken_rule(&world, &sql).await, rule, "{sql}");
+    }
+    player.walk_and_cash_out(0).await;
+    world.wait_until_settled().await;
     world.close().await;
 }
 
