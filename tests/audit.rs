@@ -342,28 +342,26 @@ async fn a_debit_that_is_not_closed_once_is_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_that_is_not_legal_is_found() {
-    let of = |kind: &str| format!("sequence = (select sequence from bets where bet_id = {{{kind}}})");
     for statements in [
-        format!("delete from bet_transitions where {} and to_state = 'PLACED'", of("hit")),
-        format!("delete from bet_transitions where {}", of("pending")),
-        format!(
-            "update bet_transitions set to_state = 'WON' where {} and to_state = 'LOST'",
-            of("hit")
-        ),
-        "insert into bet_transitions select sequence, 'PLACED', 'PENDING_VOID' from bets where bet_id = {hit}".to_owned(),
-        "update bets set state = 'LOST' where bet_id = {settling}".to_owned(),
-        "update bets set state = 'PLACED' where bet_id = {pending}".to_owned(),
+        "update bets set history_states = array_remove(history_states, 'PLACED'), history_times = history_times[2:] where bet_id = {hit}",
+        "update bets set history_states = '{}', history_times = '{}' where bet_id = {pending}",
+        "update bets set history_states = history_states[2:], history_times = history_times[2:] where bet_id = {hit}",
+        "update bets set history_states = array_replace(history_states, 'LOST', 'WON') where bet_id = {hit}",
+        "update bets set history_states = history_states || array['PENDING_VOID'], history_times = history_times || now() where bet_id = {hit}",
+        "update bets set history_times = history_times[2:] where bet_id = {hit}",
+        "update bets_archive set history_states = array_remove(history_states, 'PLACED'), history_times = history_times[2:] where bet_id = {archived}",
+        "update bets set state = 'LOST' where bet_id = {settling}",
+        "update bets set state = 'PLACED' where bet_id = {pending}",
     ] {
-        expect_found_in_database("histories_legal", &statements).await;
+        expect_found_in_database("histories_legal", statements).await;
     }
     for statements in [
-        "update bet_transitions set at = at + interval '1 day' where to_state = 'PENDING_SETTLEMENT'".to_owned(),
-        format!(
-            "update bet_transitions set at = at - interval '1 day' where {} and to_state = 'PENDING'",
-            of("void")
-        ),
+        // Every end a day later than it was.
+        "update bets set history_times = (select array_agg(case when state = 'PENDING_SETTLEMENT' then at + interval '1 day' else at end order by number)
+             from unnest(history_states, history_times) with ordinality as change (state, at, number))",
+        "update bets set history_times = (history_times[1] - interval '1 day') || history_times[2:] where bet_id = {void}",
     ] {
-        expect_found_in_database("one_open_bet", &statements).await;
+        expect_found_in_database("one_open_bet", statements).await;
     }
 }
 

@@ -13,6 +13,7 @@ mod idempotency;
 mod jobs;
 mod kill_points;
 mod live;
+mod migrations;
 mod models;
 mod operator;
 mod outbox;

@@ -94,32 +94,27 @@ impl<'a> HistoryChecks<'a> {
     }
 }
 
-/// The steps in the order of time must lead from nothing to the row's state.
+/// The history must lead from PENDING to the row's state by legal steps, each with its time.
 fn history_fault(bet: &BetInFull) -> Option<String> {
-    let mut state: Option<&str> = None;
-    for step in &bet.transitions {
-        let is_legal = match (state, step.from_state.as_deref()) {
-            (None, None) => step.to_state == "PENDING",
-            (Some(state), Some(from)) => state == from && LEGAL.contains(&(from, step.to_state.as_str())),
-            _ => false,
-        };
-        if !is_legal {
-            let from = step.from_state.as_deref().unwrap_or("nothing");
-            return Some(format!(
-                "its history goes from {from} to {} while it was {}",
-                step.to_state,
-                state.unwrap_or("nothing")
-            ));
-        }
-        state = Some(&step.to_state);
+    let (row, states) = (&bet.row, &bet.row.history_states);
+    if states.len() != row.history_times.len() {
+        return Some(format!(
+            "its history has {} states and {} times",
+            states.len(),
+            row.history_times.len()
+        ));
     }
-    (state != Some(bet.row.state.as_str())).then(|| {
-        format!(
-            "is {}, and its history ends with {}",
-            bet.row.state.as_str(),
-            state.unwrap_or("nothing")
-        )
-    })
+    let first = states.first().map_or("nothing", String::as_str);
+    if first != "PENDING" {
+        return Some(format!("its history begins with {first}"));
+    }
+    for (from, to) in states.iter().zip(states.iter().skip(1)) {
+        if !LEGAL.contains(&(from, to)) {
+            return Some(format!("its history goes from {from} to {to}"));
+        }
+    }
+    let (state, last) = (row.state.as_str(), states.last().map_or("nothing", String::as_str));
+    (state != last).then(|| format!("is {state}, and its history ends with {last}"))
 }
 
 /// What the state of a bet says about its rows in the outbox.

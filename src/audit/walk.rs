@@ -1,5 +1,4 @@
-//! The walk over all bets, current and archived, a page at a time: each bet with the calls that were owed for it and the
-//! history of its states.
+//! The walk over all bets, current and archived, a page at a time: each bet with the calls that were owed for it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::AuditError;
-use crate::ledger::audit_reads::{AuditedBet, BetTable, OwedCall, Transition, bets_after, owed_calls, transitions};
+use crate::ledger::audit_reads::{AuditedBet, BetTable, OwedCall, bets_after, owed_calls};
 
 /// Bets that are in memory at once.
 const PAGE: i64 = 1_000;
@@ -18,8 +17,6 @@ const PAGE: i64 = 1_000;
 pub struct BetInFull {
     pub row: AuditedBet,
     pub calls: Vec<OwedCall>,
-    /// In the order of time.
-    pub transitions: Vec<Transition>,
 }
 
 /// As it is named in a violation.
@@ -89,13 +86,8 @@ async fn in_full(connection: &mut PgConnection, page: Vec<AuditedBet>) -> Result
     for call in owed_calls(connection, &sequences).await? {
         calls.entry(call.sequence).or_default().push(call);
     }
-    let mut histories: HashMap<i64, Vec<Transition>> = HashMap::new();
-    for transition in transitions(connection, &sequences).await? {
-        histories.entry(transition.sequence).or_default().push(transition);
-    }
     let with_what_belongs_to_it = |row: AuditedBet| BetInFull {
         calls: calls.remove(&row.sequence).unwrap_or_default(),
-        transitions: histories.remove(&row.sequence).unwrap_or_default(),
         row,
     };
     Ok(page.into_iter().map(with_what_belongs_to_it).collect())

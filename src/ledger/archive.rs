@@ -53,7 +53,8 @@ pub async fn delete_expired_bets(connection: &mut PgConnection, retention_days: 
     Ok(done.rows_affected())
 }
 
-/// Moves one batch of audited calls to the archive. Returns how many were moved.
+/// Moves one batch of audited calls to the archive. Returns how many were moved. The oldest are those with the lowest ids; the
+/// table has no index of their age, which every call would have to keep.
 ///
 /// # Errors
 /// When PostgreSQL refuses it; the whole batch then stays.
@@ -61,7 +62,8 @@ pub async fn archive_calls(connection: &mut PgConnection, older_than_days: i32, 
     let done = sqlx::query!(
         "with moved as (
              delete from wallet_audit where audit_id in (
-                 select audit_id from wallet_audit where at < now() - make_interval(days => $1) order by at limit $2 for update skip locked)
+                 select audit_id from (select audit_id, at from wallet_audit order by audit_id limit $2 for update skip locked) as oldest
+                 where at < now() - make_interval(days => $1))
              returning *)
          insert into wallet_audit_archive select moved.*, now() from moved",
         older_than_days,

@@ -50,7 +50,7 @@ pub async fn sizes(connection: &mut PgConnection) -> Result<Sizes, LedgerError> 
     .await?)
 }
 
-/// Bets that were opened while another bet of the same player was open, by the times of the transitions.
+/// Bets that were opened while another bet of the same player was open, by the times in their histories.
 ///
 /// # Errors
 /// When PostgreSQL cannot be asked.
@@ -58,16 +58,16 @@ pub async fn overlapping_bets(connection: &mut PgConnection) -> Result<Vec<Findi
     Ok(sqlx::query_as!(
         Finding,
         r#"with bet as (
-               select sequence, bet_id, agent_id, user_id, game_code from bets
-               union all select sequence, bet_id, agent_id, user_id, game_code from bets_archive),
+               select sequence, bet_id, agent_id, user_id, game_code, history_states, history_times from bets
+               union all select sequence, bet_id, agent_id, user_id, game_code, history_states, history_times from bets_archive),
            span as (
-               select sequence, min(at) filter (where to_state = 'PENDING') as opened_at,
-                      coalesce(min(at) filter (where from_state in ('PENDING', 'PLACED') and to_state not in ('PENDING', 'PLACED')), 'infinity') as closed_at
-               from bet_transitions group by sequence),
+               select sequence, bet_id, agent_id, user_id, game_code, history_times[1] as opened_at,
+                      coalesce((select at from unnest(history_states, history_times) with ordinality as change (state, at, number)
+                                where state not in ('PENDING', 'PLACED') order by number limit 1), 'infinity') as closed_at
+               from bet),
            line as (
                select bet_id, opened_at, lag(bet_id) over player as earlier_bet_id, lag(closed_at) over player as earlier_closed_at
-               from bet join span using (sequence)
-               window player as (partition by agent_id, user_id, game_code order by opened_at, sequence)),
+               from span window player as (partition by agent_id, user_id, game_code order by opened_at, sequence)),
            wrong as materialized (
                select 'bet ' || bet_id as subject, 'was opened while bet ' || earlier_bet_id || ' was open' as detail
                from line where earlier_closed_at > opened_at)

@@ -22,6 +22,9 @@ pub struct AuditedBet {
     pub configuration_version: i32,
     pub max_lane: i16,
     pub state: BetState,
+    /// Every state that it has been in, and when each began.
+    pub history_states: Vec<String>,
+    pub history_times: Vec<DateTime<Utc>>,
     pub user_seed: String,
     pub nonce: i64,
     pub commitment: String,
@@ -52,7 +55,7 @@ macro_rules! audited_bets {
         sqlx::query_as!(
             AuditedBet,
             r#"select bet_id, sequence, agent_id, user_id, currency, decimal_places, difficulty, stake_minor, configuration_version, max_lane,
-                state as "state: BetState", user_seed, nonce, commitment, server_seed_sealed, hazard_epoch, hazard_seed, message, last_lane,
+                state as "state: BetState", history_states, history_times, user_seed, nonce, commitment, server_seed_sealed, hazard_epoch, hazard_seed, message, last_lane,
                 end_reason, coefficient_hundredths, payout_minor, extract(epoch from now() - created_at)::bigint as "age_s!",
                 extract(epoch from now() - deadline_at)::bigint as "past_deadline_s!" "# + $after
             $(, $argument)*
@@ -117,29 +120,6 @@ pub async fn owed_calls(connection: &mut PgConnection, sequences: &[i64]) -> Res
         r#"select sequence, outbox_id, action, message, state,
                   extract(epoch from now() - greatest(due_at, leased_until))::bigint as "overdue_s!"
            from outbox where sequence = any($1) order by outbox_id"#,
-        sequences
-    )
-    .fetch_all(connection)
-    .await?)
-}
-
-/// One change of a bet's state.
-#[derive(Clone, Debug)]
-pub struct Transition {
-    pub sequence: i64,
-    pub from_state: Option<String>,
-    pub to_state: String,
-    pub at: DateTime<Utc>,
-}
-
-/// The histories of these bets, in the order of time.
-///
-/// # Errors
-/// When PostgreSQL cannot be asked.
-pub async fn transitions(connection: &mut PgConnection, sequences: &[i64]) -> Result<Vec<Transition>, LedgerError> {
-    Ok(sqlx::query_as!(
-        Transition,
-        "select sequence, from_state, to_state, at from bet_transitions where sequence = any($1) order by at",
         sequences
     )
     .fetch_all(connection)

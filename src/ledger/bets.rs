@@ -169,8 +169,8 @@ pub async fn why_not(connection: &mut PgConnection, player: &PlayerId) -> Result
 /// call with a lost answer did it). A bet whose cancellation had begun stays as it is, and one more cancelBet is queued,
 /// because this debit may have come after the first. `None`: no such bet.
 ///
-/// The row is locked first, and what is decided is decided by what it says then: the statement's own snapshot may still show
-/// PENDING while another has moved it to PLACED, and a cancelBet for a bet that is being played would be paid twice.
+/// A bet that is not PENDING never is again, so the second statement, which only such a bet comes to, sees where it stands
+/// without holding it.
 ///
 /// # Errors
 /// When PostgreSQL refuses it, or it is not known whether it did; the call can be repeated.
@@ -180,19 +180,38 @@ pub async fn record_placed(
     call: &CallRecord<'_>,
     cancel: &str,
 ) -> Result<Option<BetState>, LedgerError> {
+    let placed = sqlx::query_scalar!(
+        r#"with placed as (
+               update bets set state = 'PLACED' where sequence = $1 and state = 'PENDING' returning sequence),
+           audited as (
+               insert into wallet_audit (sequence, agent_id, action, message, outcome, status, http_status, answer, duration_ms)
+               select sequence, $2, $3, $4, $5, $6, $7, $8, $9 from placed)
+           select exists (select from placed) as "placed!""#,
+        sequence,
+        call.agent_id,
+        call.action,
+        call.message,
+        call.outcome,
+        call.status,
+        call.http_status,
+        call.answer,
+        call.duration_ms,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if placed {
+        return Ok(Some(BetState::Placed));
+    }
     Ok(sqlx::query_scalar!(
-        r#"with locked as (
-               select state from bets where sequence = $1 for update),
-           placed as (
-               update bets set state = 'PLACED' from locked
-               where bets.sequence = $1 and bets.state = 'PENDING' and locked.state = 'PENDING' returning bets.state),
+        r#"with found as (
+               select state from bets where sequence = $1),
            cancelled_again as (
                insert into outbox (sequence, agent_id, action, message)
-               select $1, $2, 'cancelBet', $10 from locked where state in ('PENDING_CANCEL', 'CANCELLED', 'REJECTED')),
+               select $1, $2, 'cancelBet', $10 from found where state in ('PENDING_CANCEL', 'CANCELLED', 'REJECTED')),
            audited as (
                insert into wallet_audit (sequence, agent_id, action, message, outcome, status, http_status, answer, duration_ms)
                values ($1, $2, $3, $4, $5, $6, $7, $8, $9))
-           select coalesce((select state from placed), state) as "state!: BetState" from locked"#,
+           select state as "state!: BetState" from found"#,
         sequence,
         call.agent_id,
         call.action,

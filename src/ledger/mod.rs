@@ -199,12 +199,15 @@ impl Ledger {
         false
     }
 
-    /// Applies the migrations that are missing.
+    /// Applies the migrations that are missing. Each may take as long as it takes; the limit of requests' statements is not theirs.
     ///
     /// # Errors
     /// When one cannot be applied or the applied ones are not ours.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
-        MIGRATIONS.run(self.connections.pool()).await
+        // Not given back: no request is to have a connection without a limit.
+        let mut connection = self.connections.pool().acquire().await?.detach();
+        sqlx::query("set statement_timeout = 0").execute(&mut connection).await?;
+        MIGRATIONS.run(&mut connection).await
     }
 
     /// Which migrations are missing, by version.

@@ -9,12 +9,11 @@ use serde_json::{Value, json};
 use super::{World, wait_for};
 
 /// The tables of the record; sessions, seeds and launch tokens among them.
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 7] = [
     "agents",
     "players",
     "launch_tokens",
     "bets",
-    "bet_transitions",
     "revealed_commitments",
     "outbox",
     "wallet_audit",

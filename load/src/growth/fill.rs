@@ -1,7 +1,7 @@
 //! Finished bets of other players, as many as wanted, in one transaction.
 //!
 //! Triggers are off while it fills (constraints are not), and indexes are built at the end, in their order. The rows are as many and
-//! as spread as years would leave them, but narrower: the message and the sealed seed, which no index holds, are short. Nobody can
+//! as spread as years would leave them, but narrower: the message, the sealed seed and the history, which no index holds, are short. Nobody can
 //! open such a seed, so the rows are removed before the audit.
 
 use crate::Failure;
@@ -14,7 +14,7 @@ const BETS_PER_PLAYER: u64 = 200;
 
 const FILL: &str = r"
 set session_replication_role = replica;
-truncate bets, bet_transitions, revealed_commitments, outbox, queue_resolutions, wallet_audit;
+truncate bets, revealed_commitments, outbox, queue_resolutions, wallet_audit;
 insert into players (agent_id, user_id, currency) select 'load', 'h' || number, 'INR' from generate_series(0, PLAYERS - 1) number;
 do $$
 declare
@@ -36,7 +36,7 @@ begin
     insert into bets (bet_id, agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor, configuration_version, max_lane,
                       state, is_open, user_seed, user_seed_fresh, nonce, commitment, next_commitment, server_seed_sealed, hazard_epoch, hazard_seed,
                       message, placed_at, last_lane, end_reason, coefficient_hundredths, payout_minor, created_at, deadline_at, ended_at,
-                      settled_at, updated_at)
+                      settled_at, history_states, history_times)
     select gen_random_uuid(), 'load', 'h' || number % PLAYERS, 'chicken-road-two', 'INR', 2,
            (array['EASY', 'EASY', 'MEDIUM', 'HARD', 'DAREDEVIL'])[1 + number % 5], 1000, 1, 17,
            case when fate < 42 then 'WON' when fate < 95 then 'LOST' when fate < 96 then 'VOIDED' when fate < 98 then 'CANCELLED' else 'REJECTED' end, false,
@@ -45,13 +45,12 @@ begin
            case when fate < 42 then 'cashout' when fate < 95 then 'hazard' when fate < 96 then 'void' when fate < 98 then 'cancelled'
                 else 'refused' end,
            case when fate < 42 then 110 else 0 end, case when fate < 42 then 1100 else 0 end, at, at + interval '1 hour',
-           at + interval '20 s', at + interval '21 s', at + interval '21 s'
+           at + interval '20 s', at + interval '21 s', '{}', '{}'
     from (select number, number * 7919 % 100 as fate, now() - interval '1 day' - interval '300 days' * (1 - number::double precision / ROWS) as at
           from generate_series(0::bigint, ROWS - 1) number) as made;
     foreach statement in array rebuild loop execute statement; end loop;
 end $$;
 insert into revealed_commitments (commitment, revealed_at) select commitment, '2020-01-01' from bets where sequence <= OTHERS;
-insert into bet_transitions (sequence, from_state, to_state, at) select sequence, 'PENDING_SETTLEMENT', state, settled_at from bets where sequence <= OTHERS;
 insert into outbox (sequence, agent_id, action, message, state, attempts, due_at, created_at, done_at)
     select sequence, agent_id, 'settle', '{}', 'done', 1, ended_at, ended_at, settled_at from bets
     where sequence <= OTHERS and state in ('WON', 'LOST');
@@ -62,13 +61,11 @@ insert into wallet_audit (sequence, agent_id, action, message, outcome, duration
 const REMOVE: &str = r"
 set session_replication_role = replica;
 create temp table kept_bets as select * from bets where sequence > FILLED;
-create temp table kept_transitions as select * from bet_transitions where sequence > FILLED;
 create temp table kept_revealed as select * from revealed_commitments where revealed_at > '2020-01-01';
 create temp table kept_outbox as select * from outbox where sequence > FILLED;
 create temp table kept_calls as select * from wallet_audit where sequence is null or sequence > FILLED;
-truncate bets, bet_transitions, revealed_commitments, outbox, queue_resolutions, wallet_audit;
+truncate bets, revealed_commitments, outbox, queue_resolutions, wallet_audit;
 insert into bets overriding system value select * from kept_bets;
-insert into bet_transitions select * from kept_transitions;
 insert into revealed_commitments select * from kept_revealed;
 insert into outbox overriding system value select * from kept_outbox;
 insert into wallet_audit overriding system value select * from kept_calls;

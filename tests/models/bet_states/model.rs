@@ -281,7 +281,7 @@ impl Record {
                     let is_settlement = |row: &Row| row.bet == number && row.action != "cancelBet";
                     self.rows.iter().any(is_settlement).then_some("outbox_one_settlement")
                 }
-                Tampering::History => Some("bet_transitions_immutable"),
+                Tampering::History => stands.then_some("bets_terms_immutable"),
                 Tampering::Audit => (self.audited > 0).then_some("wallet_audit_immutable"),
             }
         };

@@ -297,11 +297,11 @@ impl RealRecord {
     pub async fn snapshot(&mut self) -> Value {
         let user = self.player.user_id.clone();
         let sql = format!(
-            "with mine as (select sequence, state, last_lane, payout_minor, nonce, false as archived from bets where user_id = '{user}'
-                           union all select sequence, state, last_lane, payout_minor, nonce, true from bets_archive where user_id = '{user}')
+            "with mine as (select sequence, state, last_lane, payout_minor, nonce, history_states, false as archived from bets where user_id = '{user}'
+                           union all select sequence, state, last_lane, payout_minor, nonce, history_states, true from bets_archive where user_id = '{user}')
              select json_build_object(
                  'bets', (select coalesce(json_agg(json_build_object('state', state, 'lane', last_lane, 'pays', payout_minor > 0, 'archived', archived,
-                     'nonce', nonce, 'history', (select json_agg(to_state order by at) from bet_transitions t where t.sequence = mine.sequence))
+                     'nonce', nonce, 'history', history_states)
                      order by sequence), '[]') from mine),
                  'rows', (select coalesce(json_agg(json_build_object('sequence', sequence, 'action', action, 'state', state, 'claim', lease_token)
                      order by outbox_id), '[]') from outbox where sequence in (select sequence from mine)),
@@ -438,7 +438,7 @@ fn tampering(with: Tampering, sequence: i64, row: i64, user: &str) -> String {
         Tampering::SecondSettlement => {
             format!("insert into outbox (sequence, agent_id, action, message) values ({sequence}, 'demo', 'settle', 'settle')")
         }
-        Tampering::History => format!("update bet_transitions set at = now() where sequence = {sequence}"),
+        Tampering::History => format!("update bets set history_times[1] = now() where sequence = {sequence}"),
         Tampering::Audit => format!(
             "update wallet_audit set status = '0000' where sequence in
              (select sequence from bets where user_id = '{user}' union select sequence from bets_archive where user_id = '{user}')"
