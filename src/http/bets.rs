@@ -39,7 +39,7 @@ pub struct BetsAnswer {
 #[schema(as = Bet)]
 pub struct BetAnswer {
     id: Uuid,
-    round_id: String,
+    round_id: Uuid,
     created_at: DateTime<Utc>,
     settled_at: Option<DateTime<Utc>>,
     /// PENDING, PLACED, PENDING_SETTLEMENT, WON, LOST, PENDING_CANCEL, CANCELLED, PENDING_VOID, VOIDED or REJECTED.
@@ -92,7 +92,7 @@ impl From<BetView> for BetAnswer {
             coeff: bet.coefficient.to_string(),
             end_reason: bet.end_reason.map(|reason| reason.as_str()),
             id: bet.id,
-            round_id: bet.round_id,
+            round_id: bet.id,
             created_at: bet.created_at,
             settled_at: bet.settled_at,
             status: bet.status,

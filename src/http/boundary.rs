@@ -103,8 +103,6 @@ fn add_headers(headers: &mut HeaderMap, request_id: &str) {
     }
     let fixed = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // The launch link's address holds a token; it must not travel on as a referrer.
-        (header::REFERRER_POLICY, "no-referrer"),
         (header::CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
     ];
     for (name, value) in fixed {
@@ -113,13 +111,14 @@ fn add_headers(headers: &mut HeaderMap, request_id: &str) {
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    // A document comes with a policy of its own. Only documents can ask for a camera; with this policy nothing can.
-    let (name, value) = if headers.contains_key(header::CONTENT_SECURITY_POLICY) {
-        (header::PERMISSIONS_POLICY, NO_DEVICES)
+    // A document comes with a policy of its own, and only documents ask for a camera or lead anywhere. The launch link's address holds
+    // a token, which must not travel on as a referrer.
+    if headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        headers.insert(header::PERMISSIONS_POLICY, HeaderValue::from_static(NO_DEVICES));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     } else {
-        (header::CONTENT_SECURITY_POLICY, NOTHING_ALLOWED)
-    };
-    headers.insert(name, HeaderValue::from_static(value));
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(NOTHING_ALLOWED));
+    }
 }
 
 /// What is told of a request, in the log and in the metrics.

@@ -77,7 +77,7 @@ pub struct CashoutBody {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Round)]
 pub struct RoundAnswer {
-    round_id: String,
+    round_id: Uuid,
     bet_id: Uuid,
     is_finished: bool,
     is_win: bool,
@@ -122,7 +122,7 @@ impl From<RoundView> for RoundAnswer {
             bet_amount: round.stake.format(round.decimal_places),
             difficulty: round.difficulty.as_str(),
             settlement: round.settlement.map(settlement_text),
-            round_id: round.round_id,
+            round_id: round.bet_id,
             bet_id: round.bet_id,
             is_win: round.is_win,
             line_number: round.line_number,

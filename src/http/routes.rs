@@ -44,8 +44,9 @@ macro_rules! routes {
 
         /// Every route but the page that displays the document.
         pub fn routes(routes: &mut ServiceConfig) {
-            $(routes.service($handler);)+
+            // A path is held against the routes in this order, and what is asked most often stands behind a prefix.
             $(routes.service(scope($prefix)$(.service($scoped_handler))+$(.wrap(from_fn($door)))?);)+
+            $(routes.service($handler);)+
         }
     };
 }
@@ -62,6 +63,18 @@ routes! {
     Health = health::all;
     Metrics = metrics::metrics;
 
+    "/api/game" behind authenticate {
+        Step = round::step;
+        PlaceBet = round::bet;
+        CashOut = round::cashout;
+        Session = round::session;
+        GameConfig = config::config;
+        Balance = balance::balance;
+        Seeds = seeds::show;
+        ChangeSeeds = seeds::change;
+        ListBets = bets::list;
+        ShowBet = bets::show;
+    }
     "/api/hazards" {
         HazardChain = hazards::chain;
         Hazards = hazards::current;
@@ -69,18 +82,6 @@ routes! {
     "/api/fairness" {
         Configuration = fairness::configuration;
         Verify = fairness::verify;
-    }
-    "/api/game" behind authenticate {
-        GameConfig = config::config;
-        Balance = balance::balance;
-        PlaceBet = round::bet;
-        Step = round::step;
-        CashOut = round::cashout;
-        Session = round::session;
-        Seeds = seeds::show;
-        ChangeSeeds = seeds::change;
-        ListBets = bets::list;
-        ShowBet = bets::show;
     }
     "/wallet" {
         CreateMember = platform::members::create_member;

@@ -111,7 +111,6 @@ async fn view_of(context: &Context, bet: &BetRow, anchor: String) -> Result<BetV
     };
     Ok(BetView {
         id: bet.bet_id,
-        round_id: bet.bet_id.to_string(),
         created_at: bet.created_at,
         settled_at: bet.settled_at,
         status: bet.state.as_str().to_owned(),

@@ -208,7 +208,6 @@ impl RoundFacts {
 
     fn view_of_stake(&self) -> Result<RoundView, FactsError> {
         Ok(RoundView {
-            round_id: self.round_id.to_string(),
             bet_id: self.round_id,
             end_reason: None,
             is_win: false,
@@ -239,7 +238,6 @@ impl RoundFacts {
 pub fn view_of_ended_bet(bet: &BetRow) -> Result<RoundView, LedgerError> {
     let reason = end_reason_of(bet)?.ok_or(unreadable("bets.end_reason"))?;
     Ok(RoundView {
-        round_id: bet.bet_id.to_string(),
         bet_id: bet.bet_id,
         end_reason: Some(reason),
         is_win: matches!(reason, EndReason::Win | EndReason::Cashout | EndReason::Deadline),

@@ -10,7 +10,7 @@ use crate::game::round::EndReason;
 /// One round as its player may see it. What could tell the road ahead is not in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoundView {
-    pub round_id: String,
+    /// The bet's, and the round's: a round is one bet.
     pub bet_id: Uuid,
     /// `None` while the round is open.
     pub end_reason: Option<EndReason>,
@@ -48,8 +48,8 @@ pub enum Settlement {
 /// One bet in the player's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BetView {
+    /// The bet's, and its round's.
     pub id: Uuid,
-    pub round_id: String,
     pub created_at: DateTime<Utc>,
     pub settled_at: Option<DateTime<Utc>>,
     /// The state of the bet as in the ledger: PENDING, PLACED, PENDING_SETTLEMENT, WON ...
