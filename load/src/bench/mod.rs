@@ -44,7 +44,7 @@ const PACE_MS: u64 = 250;
 /// Compares the product with bare handlers and checks the targets.
 #[derive(clap::Args)]
 pub struct BenchOptions {
-    /// A minute instead of ten: shows that everything works; its figures mean nothing.
+    /// A minute instead of six: shows that everything works; its figures mean nothing.
     #[arg(long)]
     quick: bool,
     /// Only what is compared with the bare handlers: two minutes, while something is being changed.
@@ -65,7 +65,8 @@ pub struct BenchOptions {
 pub struct Extent {
     /// Rounds of a compared segment.
     pub rounds: usize,
-    /// Segments of each side; one more goes before them and does not count.
+    /// Segments of each side; one more goes before them and does not count. An even number, so that each side is in front as often:
+    /// whoever comes first does better.
     pub cycles: usize,
     /// Time of the segments that are not counted in rounds.
     pub segment: Duration,
@@ -93,7 +94,7 @@ impl Extent {
         let rounds = 2_000;
         Self {
             rounds,
-            cycles: 5,
+            cycles: 6,
             segment: Duration::from_secs(5),
             open_rounds: if options.only_comparison { rounds } else { 10_000 },
             sessions: 50_000,
