@@ -349,6 +349,7 @@ async fn a_history_that_is_not_legal_is_found() {
         "update bets set history_states = array_replace(history_states, 'LOST', 'WON') where bet_id = {hit}",
         "update bets set history_states = history_states || array['PENDING_VOID'], history_times = history_times || now() where bet_id = {hit}",
         "update bets set history_times = history_times[2:] where bet_id = {hit}",
+        "update bets set history_times[2] = history_times[1] - interval '1 s' where bet_id = {hit}",
         "update bets_archive set history_states = array_remove(history_states, 'PLACED'), history_times = history_times[2:] where bet_id = {archived}",
         "update bets set state = 'LOST' where bet_id = {settling}",
         "update bets set state = 'PLACED' where bet_id = {pending}",

@@ -94,7 +94,7 @@ impl<'a> HistoryChecks<'a> {
     }
 }
 
-/// The history must lead from PENDING to the row's state by legal steps, each with its time.
+/// The history must lead from PENDING to the row's state by legal steps, each with its time, in the order of time.
 fn history_fault(bet: &BetInFull) -> Option<String> {
     let (row, states) = (&bet.row, &bet.row.history_states);
     if states.len() != row.history_times.len() {
@@ -103,6 +103,9 @@ fn history_fault(bet: &BetInFull) -> Option<String> {
             states.len(),
             row.history_times.len()
         ));
+    }
+    if !row.history_times.is_sorted() {
+        return Some("its history goes back in time".to_owned());
     }
     let first = states.first().map_or("nothing", String::as_str);
     if first != "PENDING" {
