@@ -404,11 +404,11 @@ async fn a_round_that_is_not_what_its_seeds_say_is_found() {
         ),
         (
             "seeds_match_commitments",
-            "update players set server_seed_sealed = next_server_seed_sealed where user_id = 'bob'",
+            "update player_seeds set server_seed_sealed = next_server_seed_sealed where user_id = 'bob'",
         ),
         (
             "seeds_match_commitments",
-            "update players set next_server_seed_sealed = server_seed_sealed where user_id = 'bob'",
+            "update player_seeds set next_server_seed_sealed = server_seed_sealed where user_id = 'bob'",
         ),
         (
             "roads_are_public",
@@ -485,8 +485,20 @@ async fn broken_nonces_and_commitments_are_found() {
             "alter table bets drop constraint bets_nonce_unique;
                                 update bets set nonce = nonce - 1 where bet_id = {hit}",
         ),
-        ("nonces_without_gap", "update players set nonce = nonce + 1 where user_id = 'alice'"),
-        ("nonces_without_gap", "update players set nonce = nonce - 1 where user_id = 'bob'"),
+        (
+            "nonces_without_gap",
+            "update player_seeds set nonce = nonce + 1 where user_id = 'alice'",
+        ),
+        (
+            "nonces_without_gap",
+            "update player_seeds set nonce = nonce - 1 where user_id = 'bob'",
+        ),
+        (
+            "nonces_without_gap",
+            "insert into player_seeds select agent_id, user_id, nonce - 1, server_seed_sealed, 'c', next_server_seed_sealed, 'n', user_seed
+             from player_seeds where user_id = 'alice'",
+        ),
+        ("nonces_without_gap", "delete from player_seeds where user_id = 'alice'"),
         ("nonces_without_gap", "delete from bets_archive"),
         (
             "commitments_shown_before",
@@ -498,27 +510,27 @@ async fn broken_nonces_and_commitments_are_found() {
         ),
         (
             "pairs_unspent",
-            "insert into revealed_commitments (commitment) select commitment from players where user_id = 'alice'",
+            "insert into revealed_commitments (commitment) select commitment from player_seeds where user_id = 'alice'",
         ),
         (
             "pairs_unspent",
-            "insert into revealed_commitments (commitment) select next_commitment from players where user_id = 'poor'",
+            "insert into revealed_commitments (commitment) select next_commitment from player_seeds where user_id = 'poor'",
         ),
         (
             "pairs_unspent",
-            "update players set next_commitment = (select commitment from bets where bet_id = {open}) where user_id = 'carol'",
+            "update player_seeds set next_commitment = (select commitment from bets where bet_id = {open}) where user_id = 'carol'",
         ),
         (
             "pairs_unspent",
-            "update players set commitment = (select commitment from bets where bet_id = {hit}) where user_id = 'alice'",
+            "update player_seeds set commitment = (select commitment from bets where bet_id = {hit}) where user_id = 'alice'",
         ),
         (
             "pairs_unspent",
-            "update players set commitment = encode(sha256('another'), 'hex') where user_id = 'alice'",
+            "update player_seeds set commitment = encode(sha256('another'), 'hex') where user_id = 'alice'",
         ),
         (
             "pairs_unspent",
-            "update players set next_commitment = encode(sha256('another'), 'hex') where user_id = 'bob'",
+            "update player_seeds set next_commitment = encode(sha256('another'), 'hex') where user_id = 'bob'",
         ),
         (
             "seeds_revealed_once",
@@ -720,7 +732,7 @@ async fn the_command_says_it_in_a_table_and_in_json_and_exits_1() {
         said.contains("ok        sums_agree") && said.contains("0 violations in 24 checks"),
         "{said}"
     );
-    copy.sql("update players set nonce = nonce + 1 where user_id = 'alice'");
+    copy.sql("update player_seeds set nonce = nonce + 1 where user_id = 'alice'");
     let (status, said) = command(&copy, &[]).await;
     assert_eq!(status, Some(1), "{said}");
     assert!(

@@ -21,6 +21,8 @@ insert into bets (bet_id, agent_id, user_id, game_code, currency, decimal_places
 update bets set state = 'PLACED' where user_id <> 'player1';
 update bets set state = 'PENDING_SETTLEMENT', end_reason = 'hazard', last_lane = 0, ended_at = now() where user_id in ('player3', 'player4', 'player5');
 update bets set state = 'LOST', settled_at = now() where user_id in ('player4', 'player5');
+update players set server_seed_sealed = 's', commitment = 'p' || user_id, next_server_seed_sealed = 't', next_commitment = 'q' || user_id,
+                   user_seed = 'u', nonce = 1 where user_id <> 'player2';
 insert into bets_archive select bets.*, '2026-01-02 03:04:05+00' from bets where user_id = 'player5';
 delete from bets where user_id = 'player5';
 create table expected as
@@ -76,6 +78,13 @@ async fn the_histories_of_an_earlier_version_come_over() {
     let archived = "select array_to_string(history_states, ' ') || ' ' || (archived_at at time zone 'utc') from bets_archive";
     let archived: String = sqlx::query_scalar(archived).fetch_one(&mut connection).await.expect("an answer");
     assert_eq!(archived, "PENDING PLACED PENDING_SETTLEMENT LOST 2026-01-02 03:04:05");
+
+    // The pair of an open bet is that bet's, with its nonce; who never signed in has none.
+    let seeds = "select string_agg(concat_ws(' ', user_id, nonce, commitment, next_commitment, user_seed), ', ' order by user_id) from player_seeds";
+    let seeds: String = sqlx::query_scalar(seeds).fetch_one(&mut connection).await.expect("an answer");
+    let expected = [("player1", 0), ("player3", 1), ("player4", 1), ("player5", 1)];
+    let expected = expected.map(|(user, nonce)| format!("{user} {nonce} p{user} q{user} u"));
+    assert_eq!(seeds, expected.join(", "));
 
     // The bets go on where they stood.
     sqlx::raw_sql("update bets set state = 'WON' where state = 'PENDING_SETTLEMENT'")

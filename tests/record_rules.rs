@@ -33,6 +33,12 @@ async fn every_value_rule_refuses_by_its_name() {
         });
         format!("insert into bets (bet_id, {VALUES}) select gen_random_uuid(), {chosen} from bets")
     };
+    let seeds = |nonce: &str, commitment: &str, next: &str| {
+        format!(
+            "insert into player_seeds select agent_id, user_id, {nonce}, server_seed_sealed, {commitment}, next_server_seed_sealed, {next}, user_seed
+             from player_seeds"
+        )
+    };
     let rules = [
         (
             "players_user_id_form",
@@ -46,17 +52,18 @@ async fn every_value_rule_refuses_by_its_name() {
             "players_bet_limit_positive",
             format!("update players set bet_limit_minor = 0 where user_id = '{user}'"),
         ),
+        ("player_seeds_nonce_range", seeds("-1", "'c'", "'n'")),
+        ("player_seeds_nonce_by_one", seeds("nonce + 1", "'c'", "'n'")),
+        ("player_seeds_nonce_by_one", seeds("nonce + 2", "'c'", "'n'")),
+        ("player_seeds_nonce_by_one", seeds("0", "'c'", "'n'")),
+        ("player_seeds_commitments_differ", seeds("nonce + 1", "'c'", "'c'")),
         (
-            "players_nonce_range",
-            "insert into players (agent_id, user_id, currency, nonce) values ('demo', 'x', 'INR', -1)".to_owned(),
+            "player_seeds_commitment_unrevealed",
+            seeds("nonce + 1", "'c'", "(select min(commitment) from bets)"),
         ),
         (
-            "players_seed_pair_whole",
-            format!("update players set next_commitment = null where user_id = '{user}'"),
-        ),
-        (
-            "players_commitments_differ",
-            format!("update players set commitment = next_commitment where user_id = '{user}'"),
+            "player_seeds_player_known",
+            seeds("0", "'c'", "'n'").replace("select agent_id, user_id,", "select agent_id, 'nobody',"),
         ),
         ("players_with_bets_stay", format!("delete from players where user_id = '{user}'")),
         (
@@ -145,6 +152,17 @@ async fn no_term_of_a_bet_and_no_part_of_a_message_can_be_changed() {
     for (column, value) in changes {
         let broken = broken_rule(&world, &format!("update bets set {column} = {value}")).await;
         assert_eq!(broken, "bets_terms_immutable", "{column}");
+    }
+    for (column, value) in [
+        ("nonce", "nonce + 1"),
+        ("user_id", "'x'"),
+        ("commitment", "'x'"),
+        ("next_commitment", "'x'"),
+        ("server_seed_sealed", "'x'::bytea"),
+        ("next_server_seed_sealed", "'x'::bytea"),
+    ] {
+        let broken = broken_rule(&world, &format!("update player_seeds set {column} = {value}")).await;
+        assert_eq!(broken, "player_seeds_immutable", "{column}");
     }
     for (column, value) in [
         ("sequence", "sequence + 1"),

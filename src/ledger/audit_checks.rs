@@ -89,12 +89,19 @@ pub async fn broken_nonces(connection: &mut PgConnection, retention_days: i32) -
            used as (
                select agent_id, user_id, count(*) as bets, count(distinct nonce) as nonces, min(nonce) as lowest, max(nonce) as highest
                from bet group by agent_id, user_id),
+           in_force as (select agent_id, user_id, count(*) as rows, max(nonce) as nonce from player_seeds group by agent_id, user_id),
+           free as (
+               -- The nonce in force is the next one, unless an open bet has taken it.
+               select players.agent_id, players.user_id, players.created_at, rows, in_force.nonce + count(bets.nonce) as nonce
+               from players left join in_force using (agent_id, user_id)
+                   left join bets on bets.agent_id = players.agent_id and bets.user_id = players.user_id and bets.nonce = in_force.nonce and is_open
+               group by players.agent_id, players.user_id, players.created_at, rows, in_force.nonce),
            wrong as materialized (
                select 'player ' || agent_id || '/' || user_id as subject,
-                      format('%s bets with %s different nonces from %s to %s, and the next nonce is %s',
-                             coalesce(bets, 0), coalesce(nonces, 0), lowest, highest, nonce) as detail
-               from players full join used using (agent_id, user_id)
-               where nonce is null or nonces <> bets or highest <> nonce - 1 or bets <> highest - lowest + 1
+                      format('%s bets with %s different nonces from %s to %s, and the next nonce is %s, in %s rows of seeds',
+                             coalesce(bets, 0), coalesce(nonces, 0), lowest, highest, nonce, coalesce(rows, 0)) as detail
+               from free full join used using (agent_id, user_id)
+               where rows > 1 or (nonce is null and bets is not null) or nonces <> bets or highest <> nonce - 1 or bets <> highest - lowest + 1
                   or (coalesce(lowest, nonce) <> 0 and created_at > now() - make_interval(days => $1)))
            select subject as "subject!", detail as "detail!", (select count(*) from wrong) as "total!" from wrong limit 5"#,
         retention_days
@@ -145,25 +152,24 @@ pub async fn spoilt_pairs(connection: &mut PgConnection) -> Result<Vec<Finding>,
                       commitment as latest_commitment, next_commitment as latest_next
                from bet order by agent_id, user_id, nonce desc),
            shared as materialized (
-               select held from players, unnest(array[commitment, next_commitment]) as held where held is not null
-               group by held having count(*) > 1),
+               select held from player_seeds, unnest(array[commitment, next_commitment]) as held group by held having count(*) > 1),
            judged as materialized (
                select agent_id, user_id, case
-                   when exists (select from revealed_commitments where revealed_commitments.commitment in (players.commitment, players.next_commitment))
+                   when exists (select from revealed_commitments where revealed_commitments.commitment in (player_seeds.commitment, player_seeds.next_commitment))
                        then 'the current or the next commitment was revealed'
-                   when exists (select from bets where bets.commitment = players.next_commitment)
+                   when exists (select from bets where bets.commitment = player_seeds.next_commitment)
                        then 'the next commitment was used by a bet'
-                   when exists (select from bets where bets.commitment = players.commitment
-                                    and not (bets.state in ('PENDING', 'PLACED') and bets.agent_id = players.agent_id and bets.user_id = players.user_id))
+                   when exists (select from bets where bets.commitment = player_seeds.commitment
+                                    and not (bets.state in ('PENDING', 'PLACED') and bets.agent_id = player_seeds.agent_id and bets.user_id = player_seeds.user_id))
                        then 'the current commitment was used by a bet that is not this player''s open one'
-                   when players.commitment in (select held from shared) or players.next_commitment in (select held from shared)
+                   when player_seeds.commitment in (select held from shared) or player_seeds.next_commitment in (select held from shared)
                        then 'a commitment is held twice'
-                   when open and (players.commitment, players.next_commitment) is distinct from (latest_commitment, latest_next)
+                   when open and (player_seeds.commitment, player_seeds.next_commitment) is distinct from (latest_commitment, latest_next)
                        then 'the pair is not that of the open bet'
-                   when not open and players.commitment is distinct from latest_next
+                   when not open and player_seeds.commitment is distinct from latest_next
                        then 'the current commitment is not the one that the latest bet showed as the next'
                    end as fault
-               from players left join latest using (agent_id, user_id)),
+               from player_seeds left join latest using (agent_id, user_id)),
            wrong as materialized (
                select 'player ' || agent_id || '/' || user_id as subject, fault as detail from judged where fault is not null)
            select subject as "subject!", detail as "detail!", (select count(*) from wrong) as "total!" from wrong limit 5"#

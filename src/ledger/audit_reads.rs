@@ -147,9 +147,9 @@ pub async fn seed_pairs_after(
 ) -> Result<Vec<SealedPair>, LedgerError> {
     Ok(sqlx::query_as!(
         SealedPair,
-        r#"select agent_id, user_id, server_seed_sealed as "server_seed_sealed!", commitment as "commitment!",
-                  next_server_seed_sealed as "next_server_seed_sealed!", next_commitment as "next_commitment!"
-           from players where (agent_id, user_id) > ($1, $2) and commitment is not null order by agent_id, user_id limit $3"#,
+        // The row in force; that there is one, another check says.
+        "select distinct on (agent_id, user_id) agent_id, user_id, server_seed_sealed, commitment, next_server_seed_sealed, next_commitment
+         from player_seeds where (agent_id, user_id) > ($1, $2) order by agent_id, user_id, nonce desc limit $3",
         agent_id,
         user_id,
         limit
@@ -164,8 +164,8 @@ pub async fn seed_pairs_after(
 /// When PostgreSQL cannot be asked.
 pub async fn unrevealed_among(connection: &mut PgConnection, hashes: &[String]) -> Result<Vec<String>, LedgerError> {
     Ok(sqlx::query_scalar!(
-        r#"select commitment as "commitment!" from players where commitment = any($1)
-           union select next_commitment from players where next_commitment = any($1)
+        r#"select commitment as "commitment!" from player_seeds where commitment = any($1)
+           union select next_commitment from player_seeds where next_commitment = any($1)
            union select commitment from bets where commitment = any($1) and state in ('PENDING', 'PLACED')"#,
         hashes
     )

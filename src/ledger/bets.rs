@@ -89,32 +89,35 @@ pub struct Intent<'a> {
     pub session_ttl_s: i64,
 }
 
-/// Commits the intent: takes the nonce and the seeds from the player's row and inserts the bet, in one statement that does
-/// both or neither. Returns the row. `None`: the player's row does not allow it (`why_not` says why), and no nonce was taken.
+/// Commits the intent: inserts the bet with the nonce and the seeds that are in force, which no other bet can take. Returns the
+/// row. `None`: the player's row does not allow it (`why_not` says why), and no nonce was taken.
 ///
 /// # Errors
-/// `bets_one_open` or `bets_commitment_unique` when a round is open, `bets_idempotency_key` when the key was used.
+/// `bets_one_open` or `bets_commitment_unique` when a round is open, `bets_commitment_unrevealed` when one ended at this very
+/// moment, `bets_idempotency_key` when the key was used.
 pub async fn record_intent(connection: &mut PgConnection, intent: &Intent<'_>) -> Result<Option<BetRow>, LedgerError> {
     Ok(bet_rows!(
         r#"with player as (
-               update players set
-                   nonce = nonce + 1,
-                   user_seed = coalesce($8, user_seed),
-                   user_seed_is_own = user_seed_is_own or $8 is not null
+               select agent_id, user_id from players
                where agent_id = $2 and user_id = $3 and generation = $4 and currency = $6 and status = 'active'
-                   and commitment is not null and ($9::text is null or commitment = $9)
                    and (bet_limit_minor is null or bet_limit_minor >= $11)
-               returning agent_id, user_id, nonce - 1 as nonce, commitment, next_commitment, server_seed_sealed, user_seed, user_seed_is_own),
+               for no key update),
+           seeds as (
+               select agent_id, user_id, nonce, commitment, next_commitment, server_seed_sealed, coalesce($8, in_force.user_seed) as user_seed
+               from player, lateral (
+                   select nonce, commitment, next_commitment, server_seed_sealed, user_seed from player_seeds
+                   where player_seeds.agent_id = player.agent_id and player_seeds.user_id = player.user_id
+                   order by nonce desc limit 1) as in_force
+               where $9::text is null or commitment = $9),
            first_use as (
-               insert into used_user_seeds select agent_id, user_id, user_seed from player on conflict do nothing returning user_seed)
+               insert into used_user_seeds select agent_id, user_id, user_seed from seeds on conflict do nothing returning user_seed)
            insert into bets (bet_id, agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor,
                              configuration_version, max_lane, user_seed, user_seed_fresh, nonce, commitment, next_commitment,
                              server_seed_sealed, hazard_epoch, hazard_seed, idempotency_key, message, placed_at, deadline_at)
-           select $1, agent_id, user_id, $5, $6, $7, $10, $11, $12, $13, user_seed,
-                  user_seed_is_own and exists (select from first_use),
+           select $1, agent_id, user_id, $5, $6, $7, $10, $11, $12, $13, user_seed, exists (select from first_use),
                   nonce, commitment, next_commitment, server_seed_sealed, $14, $15, $16, $17, $18,
                   now() + make_interval(secs => $19::bigint::double precision)
-           from player
+           from seeds
            returning"#,
         "",
         intent.bet_id,
@@ -157,7 +160,9 @@ pub struct PlayerTerms {
 pub async fn why_not(connection: &mut PgConnection, player: &PlayerId) -> Result<Option<PlayerTerms>, LedgerError> {
     Ok(sqlx::query_as!(
         PlayerTerms,
-        "select generation, status, currency, commitment, bet_limit_minor from players where agent_id = $1 and user_id = $2",
+        r#"select generation, status, currency, bet_limit_minor,
+                  (select commitment from player_seeds where agent_id = $1 and user_id = $2 order by nonce desc limit 1) as commitment
+           from players where agent_id = $1 and user_id = $2"#,
         player.agent_id.as_str(),
         player.user_id.as_str()
     )
@@ -243,6 +248,29 @@ impl NextSeed {
     }
 }
 
+/// A statement that ends a bet, whose id is `$1`: the seeds rotate with it. What comes before says `ended`, with the bet's agent, user, nonce
+/// and user seed. The row of the next nonce gets the pair that was announced, and a new next seed (`$2` sealed, `$3` its commitment).
+macro_rules! ending {
+    ($before:literal, $after:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_scalar!(
+            r#"with player as (
+                   select players.agent_id from bets join players using (agent_id, user_id) where sequence = $1 for no key update of players),"#
+            + $before
+            + r#",
+               spent as (
+                   delete from player_seeds using ended
+                   where player_seeds.agent_id = ended.agent_id and player_seeds.user_id = ended.user_id and player_seeds.nonce = ended.nonce
+                   returning ended.agent_id, ended.user_id, ended.nonce, ended.user_seed, next_server_seed_sealed, next_commitment),
+               rotated as (
+                   insert into player_seeds (agent_id, user_id, nonce, server_seed_sealed, commitment,
+                                             next_server_seed_sealed, next_commitment, user_seed)
+                   select agent_id, user_id, nonce + 1, next_server_seed_sealed, next_commitment, $2, $3, user_seed from spent)"#
+            + $after
+            $(, $argument)*
+        )
+    };
+}
+
 /// The operator refused the bet: no money moved. `false`: the row was no longer PENDING.
 ///
 /// # Errors
@@ -253,22 +281,17 @@ pub async fn record_rejected(
     call: &CallRecord<'_>,
     next: &NextSeed,
 ) -> Result<bool, LedgerError> {
-    Ok(sqlx::query_scalar!(
-        r#"with player as (
-               select players.agent_id from bets join players using (agent_id, user_id) where sequence = $1 for no key update of players),
-           ended as (
-               update bets set state = 'REJECTED', end_reason = 'refused', ended_at = now(), settled_at = now(), refused_status = $6
-               from player where sequence = $1 and state = 'PENDING' returning bets.agent_id, user_id, commitment),
-           rotated as (
-               update players set server_seed_sealed = next_server_seed_sealed, commitment = players.next_commitment,
-                                  next_server_seed_sealed = $10, next_commitment = $11
-               from ended where players.agent_id = ended.agent_id and players.user_id = ended.user_id
-                   and players.commitment = ended.commitment),
-           audited as (
+    Ok(ending!(
+        r#"ended as (
+               update bets set state = 'REJECTED', end_reason = 'refused', ended_at = now(), settled_at = now(), refused_status = $8
+               from player where sequence = $1 and state = 'PENDING' returning bets.agent_id, user_id, nonce, user_seed)"#,
+        r#", audited as (
                insert into wallet_audit (sequence, agent_id, action, message, outcome, status, http_status, answer, duration_ms)
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9))
+               values ($1, $4, $5, $6, $7, $8, $9, $10, $11))
            select exists (select from ended) as "ended!""#,
         sequence,
+        next.sealed,
+        next.commitment,
         call.agent_id,
         call.action,
         call.message,
@@ -277,8 +300,6 @@ pub async fn record_rejected(
         call.http_status,
         call.answer,
         call.duration_ms,
-        next.sealed,
-        next.commitment,
     )
     .fetch_one(connection)
     .await?)
@@ -305,17 +326,11 @@ pub async fn record_cancelling(
     plan: &CancelPlan<'_>,
     next: &NextSeed,
 ) -> Result<bool, LedgerError> {
-    Ok(sqlx::query_scalar!(
-        r#"with player as (
-               select players.agent_id from bets join players using (agent_id, user_id) where sequence = $1 for no key update of players),
-           ended as (
+    Ok(ending!(
+        r#"ended as (
                update bets set state = 'PENDING_CANCEL', end_reason = 'cancelled', ended_at = now()
-               from player where sequence = $1 and state = 'PENDING' returning bets.agent_id, user_id, commitment, created_at),
-           rotated as (
-               update players set server_seed_sealed = next_server_seed_sealed, commitment = players.next_commitment,
-                                  next_server_seed_sealed = $2, next_commitment = $3
-               from ended where players.agent_id = ended.agent_id and players.user_id = ended.user_id
-                   and players.commitment = ended.commitment),
+               from player where sequence = $1 and state = 'PENDING' returning bets.agent_id, user_id, nonce, user_seed, created_at)"#,
+        r#",
            queued as (
                insert into outbox (sequence, agent_id, action, message, due_at)
                select $1, agent_id, 'cancelBet', $4, due_at from ended, lateral (values
@@ -372,28 +387,22 @@ pub async fn commit_end(connection: &mut PgConnection, end: &EndOfRound<'_>) -> 
         }
     };
     let coefficient = end.ended.coefficient.map_or(0, |coefficient| coefficient.hundredths());
-    Ok(sqlx::query_scalar!(
-        r#"with player as (
-               select players.agent_id from bets join players using (agent_id, user_id) where sequence = $1 for no key update of players),
-           ended as (
-               update bets set state = $2, end_reason = $3, last_lane = $4, coefficient_hundredths = $5, payout_minor = $6, ended_at = now()
-               from player where sequence = $1 and state = 'PLACED' returning bets.agent_id, user_id, commitment),
-           rotated as (
-               update players set server_seed_sealed = next_server_seed_sealed, commitment = players.next_commitment,
-                                  next_server_seed_sealed = $7, next_commitment = $8
-               from ended where players.agent_id = ended.agent_id and players.user_id = ended.user_id
-                   and players.commitment = ended.commitment)
+    Ok(ending!(
+        r#"ended as (
+               update bets set state = $4, end_reason = $5, last_lane = $6, coefficient_hundredths = $7, payout_minor = $8, ended_at = now()
+               from player where sequence = $1 and state = 'PLACED' returning bets.agent_id, user_id, nonce, user_seed)"#,
+        r#"
            insert into outbox (sequence, agent_id, action, message, attempts, lease_token, leased_until)
            select $1, agent_id, $9, $10, 1, $11, now() + make_interval(secs => $12::bigint::double precision) from ended
            returning outbox_id"#,
         end.sequence,
+        end.next.sealed,
+        end.next.commitment,
         state,
         end.ended.reason.as_str(),
         end.ended.lane,
         i64::try_from(coefficient).unwrap_or(i64::MAX),
         end.ended.payout.as_i64(),
-        end.next.sealed,
-        end.next.commitment,
         action,
         end.message,
         end.lease_token,

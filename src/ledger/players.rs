@@ -1,6 +1,5 @@
-//! The players of each agent: their account, their sign-ins, and the pair of server seeds that their next bets will use.
-//! The intent statement of a bet (`bets::record_intent`) and the statements that end one also write to a player's row;
-//! everything else about it is here.
+//! The players of each agent: their account, their sign-ins, and the pair of server seeds that their next bet will use. The
+//! intent statement of a bet (`bets::record_intent`) reads both; the statements that end one add the next row of seeds.
 
 use sqlx::PgConnection;
 
@@ -256,8 +255,10 @@ pub async fn ensure_seeds(
     let (commitment, next_commitment) = (seeds.current.commitment(), seeds.next.commitment());
     sqlx::query!(
         "with first_pair as (
-             update players set server_seed_sealed = $3, commitment = $4, next_server_seed_sealed = $5, next_commitment = $6, user_seed = $7
-             where agent_id = $1 and user_id = $2 and commitment is null
+             insert into player_seeds (agent_id, user_id, nonce, server_seed_sealed, commitment, next_server_seed_sealed, next_commitment, user_seed)
+             select agent_id, user_id, 0, $3, $4, $5, $6, $7 from players
+             where agent_id = $1 and user_id = $2 and not exists (select from player_seeds where agent_id = $1 and user_id = $2)
+             on conflict do nothing
              returning agent_id, user_id, user_seed)
          insert into used_user_seeds select agent_id, user_id, user_seed from first_pair on conflict do nothing",
         player.agent_id.as_str(),
@@ -289,8 +290,11 @@ pub struct SeedPair {
 pub async fn seed_pair(connection: &mut PgConnection, player: &PlayerId) -> Result<Option<SeedPair>, LedgerError> {
     Ok(sqlx::query_as!(
         SeedPair,
-        r#"select user_seed as "user_seed!", commitment as "commitment!", next_commitment as "next_commitment!", nonce
-           from players where agent_id = $1 and user_id = $2 and commitment is not null"#,
+        // While a round is open its own user seed counts, and the nonce in force is taken.
+        r#"select coalesce(bets.user_seed, player_seeds.user_seed) as "user_seed!", player_seeds.commitment, player_seeds.next_commitment,
+                  case when bets.nonce is null then player_seeds.nonce else player_seeds.nonce + 1 end as "nonce!"
+           from player_seeds left join bets using (agent_id, user_id, nonce)
+           where agent_id = $1 and user_id = $2 order by player_seeds.nonce desc limit 1"#,
         player.agent_id.as_str(),
         player.user_id.as_str()
     )
@@ -315,29 +319,38 @@ pub async fn change_user_seed(connection: &mut PgConnection, player: &PlayerId, 
     use sqlx::Connection as _;
     let (agent_id, user_id) = (player.agent_id.as_str(), player.user_id.as_str());
     let mut transaction = connection.begin().await?;
-    let commitment = sqlx::query_scalar!(
-        "select commitment from players where agent_id = $1 and user_id = $2 for update",
+    sqlx::query_scalar!(
+        "select user_id from players where agent_id = $1 and user_id = $2 for update",
         agent_id,
         user_id
     )
     .fetch_optional(&mut *transaction)
     .await?;
-    if commitment.flatten().is_none() {
-        return Ok(SeedChange::NoSeeds);
-    }
-    let done = sqlx::query!(
-        "update players set user_seed = $3, user_seed_is_own = true where agent_id = $1 and user_id = $2
-         and not exists (select from bets where agent_id = $1 and user_id = $2 and is_open)",
+    let in_force = sqlx::query!(
+        r#"select player_seeds.nonce, bets.nonce is not null as "is_taken!"
+           from player_seeds left join bets using (agent_id, user_id, nonce)
+           where agent_id = $1 and user_id = $2 order by player_seeds.nonce desc limit 1"#,
         agent_id,
-        user_id,
-        user_seed
+        user_id
     )
-    .execute(&mut *transaction)
+    .fetch_optional(&mut *transaction)
     .await?;
+    let change = match in_force {
+        None => SeedChange::NoSeeds,
+        Some(row) if row.is_taken => SeedChange::RoundOpen,
+        Some(row) => {
+            sqlx::query!(
+                "update player_seeds set user_seed = $4 where agent_id = $1 and user_id = $2 and nonce = $3",
+                agent_id,
+                user_id,
+                row.nonce,
+                user_seed
+            )
+            .execute(&mut *transaction)
+            .await?;
+            SeedChange::Changed
+        }
+    };
     transaction.commit().await?;
-    Ok(if done.rows_affected() == 1 {
-        SeedChange::Changed
-    } else {
-        SeedChange::RoundOpen
-    })
+    Ok(change)
 }

@@ -58,8 +58,8 @@ pub async fn assert_they_agree(world: &World) {
             "the balance of {user_id} moved by its rounds and nothing else"
         );
     }
-    let nonces = "select string_agg(agent_id || '/' || user_id, ', ') from players where nonce <> (
-        select count(*) from bets where bets.agent_id = players.agent_id and bets.user_id = players.user_id)";
+    let nonces = "select string_agg(agent_id || '/' || user_id, ', ') from player_seeds where nonce <> (
+        select count(*) from bets where bets.agent_id = player_seeds.agent_id and bets.user_id = player_seeds.user_id)";
     assert_eq!(world.ask_database(nonces).await, "", "every nonce is a bet");
     let seeds = "select count(*) from bets where not exists (select from revealed_commitments r where r.commitment = bets.commitment)";
     assert_eq!(world.ask_database(seeds).await, "0", "every seed of an ended bet is revealed");

@@ -116,8 +116,8 @@ impl World {
         let owed = "select concat_ws(', ',
             (select string_agg(state || ' ' || bet_id, ', ') from bets where state not in ('PLACED', 'WON', 'LOST', 'VOIDED', 'CANCELLED', 'REJECTED')),
             (select string_agg(action || ' ' || sequence, ', ') from outbox where state = 'open'))";
-        let pairs = "select coalesce(json_object_agg('fairness:' || user_id || ':' || agent_id, commitment), '{}') from players
-            where exists (select from bets where bets.agent_id = players.agent_id and bets.user_id = players.user_id
+        let pairs = "select coalesce(json_object_agg('fairness:' || user_id || ':' || agent_id, commitment), '{}') from player_seeds
+            where exists (select from bets where bets.agent_id = player_seeds.agent_id and bets.user_id = player_seeds.user_id
                 and bets.state in ('WON', 'LOST', 'VOIDED'))";
         wait_for("nothing is under way", async || {
             let owed = self.ask_database(owed).await;

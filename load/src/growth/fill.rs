@@ -69,6 +69,7 @@ insert into bets overriding system value select * from kept_bets;
 insert into revealed_commitments select * from kept_revealed;
 insert into outbox overriding system value select * from kept_outbox;
 insert into wallet_audit overriding system value select * from kept_calls;
+delete from player_seeds where user_id like 'h%';
 delete from players where user_id like 'h%';
 ";
 

@@ -271,8 +271,10 @@ impl Record {
                 Tampering::LaneBack | Tampering::PayoutAfterTheEnd => (stands && !bet.state.is_open()).then_some("bets_end_immutable"),
                 Tampering::DeleteBet if !bet.state.is_final() => Some("bets_delete_only_finished"),
                 Tampering::DeleteBet => stands.then_some("bets_delete_only_archived"),
-                Tampering::SkipNonce => Some("players_nonce_by_one"),
-                Tampering::ReuseSeed => (stands && !matches!(bet.state, S::Pending | S::Placed)).then_some("players_commitment_unrevealed"),
+                Tampering::SkipNonce => Some("player_seeds_nonce_by_one"),
+                Tampering::ReuseSeed => {
+                    (stands && !matches!(bet.state, S::Pending | S::Placed)).then_some("player_seeds_commitment_unrevealed")
+                }
                 Tampering::Message => row.map(|_| "outbox_message_immutable"),
                 Tampering::Reopen => row
                     .filter(|row| matches!(row.state, RowState::Done | RowState::Resolved))

@@ -306,7 +306,8 @@ impl RealRecord {
                  'rows', (select coalesce(json_agg(json_build_object('sequence', sequence, 'action', action, 'state', state, 'claim', lease_token)
                      order by outbox_id), '[]') from outbox where sequence in (select sequence from mine)),
                  'audited', (select count(*) from wallet_audit where sequence in (select sequence from mine)),
-                 'nonce', (select nonce from players where user_id = '{user}'),
+                 'nonce', (select nonce + (select count(*) from bets where user_id = '{user}' and bets.nonce = player_seeds.nonce and is_open)
+                     from player_seeds where user_id = '{user}'),
                  'open', (select count(*) from bets where user_id = '{user}' and state in ('PENDING', 'PLACED'))
              )::text"
         );
@@ -429,9 +430,16 @@ fn tampering(with: Tampering, sequence: i64, row: i64, user: &str) -> String {
         Tampering::LaneBack => format!("update bets set last_lane = last_lane - 1 where sequence = {sequence}"),
         Tampering::PayoutAfterTheEnd => format!("update bets set payout_minor = payout_minor + 1 where sequence = {sequence}"),
         Tampering::DeleteBet => format!("delete from bets where sequence = {sequence}"),
-        Tampering::SkipNonce => format!("update players set nonce = nonce + 2 where user_id = '{user}'"),
+        Tampering::SkipNonce => format!(
+            "insert into player_seeds select agent_id, user_id, nonce + 2, server_seed_sealed, 'c', next_server_seed_sealed, 'n', user_seed
+             from player_seeds where user_id = '{user}'"
+        ),
         Tampering::ReuseSeed => {
-            format!("update players set commitment = (select commitment from bets where sequence = {sequence}) where user_id = '{user}'")
+            format!(
+                "insert into player_seeds select agent_id, user_id, nonce + 1, server_seed_sealed,
+                     (select commitment from bets where sequence = {sequence}), next_server_seed_sealed, 'n', user_seed
+                 from player_seeds where user_id = '{user}'"
+            )
         }
         Tampering::Message => format!("update outbox set message = message || ' ' where outbox_id = {row}"),
         Tampering::Reopen => format!("update outbox set state = 'open' where outbox_id = {row}"),
