@@ -27,6 +27,8 @@ pub mod per_runtime;
 #[cfg(feature = "server")]
 pub mod play;
 #[cfg(feature = "server")]
+pub mod restore;
+#[cfg(feature = "server")]
 pub mod settings;
 #[cfg(feature = "server")]
 pub mod stores;

@@ -34,6 +34,8 @@ enum Command {
     /// Calls to operators that are owed, and those that need a person.
     #[command(subcommand)]
     Queue(commands::queue::QueueCommand),
+    /// Puts a PostgreSQL right that was restored from an older copy, before servers start on it again.
+    Restore(commands::restore::RestoreOptions),
     /// Whether nothing was lost: the record, Redis and an operator's ledger against each other.
     Audit(commands::audit::AuditOptions),
     /// Checks a round offline.
@@ -78,6 +80,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Migrate(options) => commands::migrate::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Agent(command) => commands::agent::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Queue(command) => commands::queue::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Restore(options) => commands::restore::run(options).await,
         Command::Audit(options) => commands::audit::run(options).await,
         Command::Verify(options) => commands::verify::run(options),
         Command::Doctor(options) => commands::doctor::run(options).await,

@@ -24,7 +24,8 @@ use reqwest::Url;
 use secrecy::SecretString;
 use sqlx::{Connection as _, PgConnection};
 
-pub use operator_ledger::OperatorLedger;
+pub use operator_ledger::{LedgerBet, LedgerState, OperatorLedger};
+pub use redis_scan::{Entry, RedisScan};
 pub use report::{Check, Report, Violation};
 
 use crate::ledger::sealing::Sealing;

@@ -54,6 +54,20 @@ pub enum LedgerState {
     Voided,
 }
 
+impl LedgerState {
+    /// As the ledger writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Bet => "bet",
+            Self::Cancelled => "cancelled",
+            Self::CancelledBeforeBet => "cancelled_before_bet",
+            Self::Settled => "settled",
+            Self::Voided => "voided",
+        }
+    }
+}
+
 /// A bet with all that was ever said about it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

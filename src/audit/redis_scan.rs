@@ -67,6 +67,17 @@ impl RedisScan {
         }))
     }
 
+    /// Removes these keys; returns how many were there.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn remove(&mut self, keys: &[&[u8]]) -> Result<u64, RedisError> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        cmd("DEL").arg(keys).query_async(&mut self.connection).await
+    }
+
     /// Redis's clock, by which a hazard epoch begins.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub mod dev;
 pub mod doctor;
 pub mod migrate;
 pub mod queue;
+pub mod restore;
 pub mod serve;
 pub mod verify;
 

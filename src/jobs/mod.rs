@@ -16,7 +16,7 @@ use tokio_cron_scheduler::{Job as CronJob, JobScheduler, JobSchedulerError};
 pub use guard::{NoOverlap, Outcome, run_once};
 
 use crate::live::keys;
-use crate::play::{Context, deliver, hazards, lobby, recover};
+use crate::play::{Context, deliver, hazards, lobby, record_mark, recover};
 
 /// What a job reports or fails with; both only go to the log.
 pub type Report = Result<String, Box<dyn std::error::Error + Send + Sync>>;
@@ -68,7 +68,12 @@ pub static SCHEDULE: [Job; 9] = [
         lock: None,
         runs_without_redis: true,
         time_limit: Duration::from_secs(30),
-        run: |context| Box::pin(async move { Ok(format!("{:?}", recover::sweep(&context).await?)) }),
+        run: |context| {
+            Box::pin(async move {
+                record_mark::watch(&context).await;
+                Ok(format!("{:?}", recover::sweep(&context).await?))
+            })
+        },
     },
     Job {
         name: "quick-retries",

@@ -15,8 +15,10 @@ pub mod chains;
 pub mod configurations;
 mod connections;
 pub mod history;
+pub mod mark;
 pub mod outbox;
 pub mod players;
+pub mod restore;
 pub mod sealing;
 pub mod sweep;
 

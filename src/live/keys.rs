@@ -9,6 +9,7 @@
 //! | `hazards-{DIFFICULTY}` | string: JSON of a `HazardRecord` | 7.5 s | hazards |
 //! | `game.payloads` | string: JSON `platform` `gameType` `gameCode` `gameName` `settleType` | a setting, 3600 s | payloads |
 //! | `user-sessions:{agentId}` | sorted set: user id by last activity in Unix milliseconds | none, idle members are removed | presence |
+//! | `record-mark` | hash: `system` `timeline` `sequence` `betId` (how far PostgreSQL had come when it was last seen) | none | mark |
 //! | `hazard-refresh-lock` | string: token | 5 s | locks |
 //! | `wallet-retry-scheduler-lock` | string: token | 60 s | locks |
 //! | `retry-job-lock:{platformTxId}:{apiAction}` | string: token | 300 s | locks |
@@ -46,6 +47,8 @@ pub const WALLET_AUDIT_CLEANUP_LOCK: &str = "wallet-audit-cleanup-lock";
 pub const BET_CLEANUP_LAST_RUN: &str = "bet-cleanup-last-run";
 /// The day on which old audit rows were last removed.
 pub const WALLET_AUDIT_CLEANUP_LAST_RUN: &str = "wallet-audit-cleanup-last-run";
+/// How far PostgreSQL had come when it was last seen.
+pub const RECORD_MARK: &str = "record-mark";
 /// The texts that every operator call carries.
 pub const GAME_PAYLOADS: &str = "game.payloads";
 

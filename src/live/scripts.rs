@@ -35,6 +35,7 @@ scripts! {
     WRITE_PLAYER = "shared/base.lua" "write_player.lua";
     PUBLISH_HAZARDS = "shared/base.lua" "publish_hazards.lua";
     READ_HAZARDS = "shared/base.lua" "read_hazards.lua";
+    KEEP_MARK = "keep_mark.lua";
     ACQUIRE_LOCK = "shared/base.lua" "shared/lock.lua" "acquire_lock.lua";
     RELEASE_LOCK = "shared/lock.lua" "release_lock.lua";
 }

@@ -20,6 +20,7 @@ use crate::ledger::{Ledger, LedgerError, LedgerSettings, agents, configurations}
 use crate::live::{Live, LiveError, LiveSettings, RateLimit};
 use crate::play::deliver::Deliveries;
 use crate::play::known_rounds::KnownRounds;
+use crate::play::record_mark::{self, Watch};
 use crate::settings::{Secrets, Settings};
 use crate::wallet::message::GamePayload;
 use crate::wallet::{AgentEndpoint, BodyEncoding, WalletClient, WalletClientError, WalletSettings};
@@ -52,6 +53,8 @@ pub struct Context {
     pub shutdown: CancellationToken,
     /// What open rounds pin, as far as this server has met them.
     pub known_rounds: KnownRounds,
+    /// Whether the record is the one that was in use.
+    pub record_watch: Watch,
     /// Bounds the calls from the outbox in flight.
     pub deliveries: Deliveries,
     configurations: RwLock<HashMap<i32, Arc<Configuration>>>,
@@ -85,6 +88,8 @@ pub enum StartError {
     Settings(#[from] crate::settings::SettingsError),
     #[error("the migrations {missing:?} are missing; run `faircross migrate`")]
     Migrations { missing: Vec<i64> },
+    #[error("{0}")]
+    RecordForbidsPlay(record_mark::Verdict),
 }
 
 impl Context {
@@ -109,13 +114,7 @@ impl Context {
             command_timeout_ms: settings.redis.command_timeout_ms,
             locks_enabled: settings.redis.locks,
         })?;
-        let payload = GamePayload {
-            platform: settings.game.platform.clone(),
-            game_type: settings.game.game_type.clone(),
-            game_code: settings.game.game_code.clone(),
-            game_name: settings.game.game_name.clone(),
-            settle_type: settings.game.settle_type.clone(),
-        };
+        let payload = game_payload(&settings);
         let context = Arc::new(Self {
             wallet: WalletClient::new(wallet_settings(&settings), clock)?,
             sealing: Sealing::new(secrets.sealing_key.expose_secret(), Chance),
@@ -130,14 +129,41 @@ impl Context {
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             known_rounds: KnownRounds::default(),
+            record_watch: Watch::default(),
             deliveries: Deliveries::default(),
             agents: RwLock::default(),
             chains: RwLock::default(),
             activity: std::sync::Mutex::default(),
             settings,
         });
+        context.refuse_older_copy().await?;
         context.refresh_agents().await?;
         Ok(context)
+    }
+
+    /// A record that lacks what was in it before is not played on. Without Redis there is nothing to compare it with.
+    async fn refuse_older_copy(&self) -> Result<(), StartError> {
+        let marked = match self.live.record_mark().await {
+            Ok(marked) => marked,
+            Err(error) => {
+                tracing::warn!(%error, "Redis cannot be asked how far PostgreSQL had come; if PostgreSQL was restored, run `faircross restore`");
+                None
+            }
+        };
+        let (verdict, standing) = self
+            .ledger
+            .run(async |connection| record_mark::compare(connection, marked.as_ref()).await)
+            .await?;
+        match verdict {
+            record_mark::Verdict::Fits => {}
+            // Before the first bet there is nothing to mark.
+            record_mark::Verdict::NoMark if standing.sequence == 0 => {}
+            record_mark::Verdict::NoMark | record_mark::Verdict::OtherSystem { .. } => tracing::warn!("{verdict}"),
+            record_mark::Verdict::Behind { .. } | record_mark::Verdict::RestoreUnfinished => {
+                return Err(StartError::RecordForbidsPlay(verdict));
+            }
+        }
+        Ok(())
     }
 
     /// How often one player may ask.
@@ -271,6 +297,17 @@ pub fn ledger_settings(settings: &Settings) -> Result<LedgerSettings, crate::set
         acquire_timeout_ms: settings.database.acquire_timeout_ms,
         statement_timeout_ms: settings.database.statement_timeout_ms,
     })
+}
+
+/// How the game names itself to operators under these settings.
+pub fn game_payload(settings: &Settings) -> GamePayload {
+    GamePayload {
+        platform: settings.game.platform.clone(),
+        game_type: settings.game.game_type.clone(),
+        game_code: settings.game.game_code.clone(),
+        game_name: settings.game.game_name.clone(),
+        settle_type: settings.game.settle_type.clone(),
+    }
 }
 
 fn wallet_settings(settings: &Settings) -> WalletSettings {

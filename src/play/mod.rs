@@ -15,6 +15,7 @@ pub mod history;
 pub mod known_rounds;
 pub mod lobby;
 pub mod place_bet;
+pub mod record_mark;
 pub mod recover;
 pub mod refusal;
 mod repeated_bet;

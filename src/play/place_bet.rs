@@ -193,6 +193,9 @@ fn validate(context: &Context, player: &Player, request: &BetRequest) -> Result<
 
 /// The first script, and the link of the road that the player saw.
 async fn begin(context: &Arc<Context>, player: &Player, request: &BetRequest, order: &Order, lock_token: &str) -> Result<String, Refusal> {
+    if context.record_watch.forbids_play() {
+        return Err(Refusal::Unavailable);
+    }
     context.note_activity(&player.id);
     let begun = through_gate(
         context,

@@ -139,6 +139,9 @@ pub enum SweepError {
 /// When a store cannot be used; what was done is done, the next sweep does the rest.
 pub async fn sweep(context: &Arc<Context>) -> Result<Swept, SweepError> {
     let mut swept = Swept::default();
+    if context.record_watch.forbids_play() {
+        return Ok(swept);
+    }
     let (mut after, mut redis_is_down) = (None, None);
     loop {
         let batch = context

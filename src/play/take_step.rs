@@ -154,10 +154,10 @@ fn refusal_of(moved: &Move) -> Option<GateRefusal> {
     }
 }
 
-/// While the record cannot be written no end could be made durable, so no step is decided: all are refused alike, before
+/// While the record cannot be written no end could be made durable, so no step is decided (nor on one that lacks bets): all are refused alike, before
 /// their script runs.
 pub(super) fn refuse_while_unwritable(context: &Context) -> Result<(), Refusal> {
-    if context.ledger.is_healthy() {
+    if context.ledger.is_healthy() && !context.record_watch.forbids_play() {
         Ok(())
     } else {
         Err(Refusal::Unavailable)

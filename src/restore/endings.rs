@@ -1,0 +1,78 @@
+//! How a bet that is open in the restored record is closed. It is never played on: its player may have seen more of its road than the
+//! record knows, and its seed as well. The operator's word comes first, because money has moved by it; then an end that was decided
+//! before; else the stake goes back.
+
+use rust_decimal::Decimal;
+
+use crate::audit::{LedgerBet, LedgerState};
+use crate::game::money::Coefficient;
+use crate::game::round::{EndReason, Ended, Terms};
+use crate::ledger::bets::BetState;
+use crate::ledger::history::BetRow;
+use crate::live::Session;
+
+/// How a bet is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nobody knows what the operator took: it is cancelled, as every such bet is.
+    Cancelled,
+    /// It ended so; `told`: the operator knows and has paid.
+    Ended { ended: Ended, told: bool },
+    /// The stake goes back.
+    Voided(Void),
+}
+
+/// What the operator knows of a void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Void {
+    Owed,
+    /// It has given the stake back.
+    Told,
+    /// It has settled the bet with an amount that the bet's road does not pay: people decide.
+    Contradicted,
+}
+
+/// Decides. `terms` are those of the bet, where its seed can be opened; `is_covered`: a ledger speaks for its agent.
+pub fn decide(bet: &BetRow, terms: Option<&Terms>, is_covered: bool, entry: Option<&LedgerBet>, session: Option<&Session>) -> Ending {
+    let is_pending = bet.state == BetState::Pending;
+    let decided = session
+        .filter(|session| session.sequence == bet.sequence && session.round_id == bet.bet_id.to_string())
+        .and_then(|session| terms?.end(session.end?, session.current_step).ok());
+    match entry.map(|entry| entry.state) {
+        Some(LedgerState::Settled) => match entry.and_then(|entry| end_that_pays(bet, terms?, entry.won())) {
+            Some(ended) => Ending::Ended { ended, told: true },
+            None => Ending::Voided(Void::Contradicted),
+        },
+        Some(LedgerState::Voided) => Ending::Voided(Void::Told),
+        Some(LedgerState::Cancelled | LedgerState::CancelledBeforeBet) if !is_pending => Ending::Voided(Void::Told),
+        Some(LedgerState::Cancelled | LedgerState::CancelledBeforeBet | LedgerState::Refused) if is_pending => Ending::Cancelled,
+        None if is_pending && is_covered => Ending::Cancelled,
+        _ => match decided {
+            Some(ended) if ended.reason == EndReason::Void => Ending::Voided(Void::Owed),
+            Some(ended) => Ending::Ended { ended, told: false },
+            None if is_pending => Ending::Cancelled,
+            None => Ending::Voided(Void::Owed),
+        },
+    }
+}
+
+/// The end on the bet's road that pays what the operator has paid.
+fn end_that_pays(bet: &BetRow, terms: &Terms, paid: Decimal) -> Option<Ended> {
+    let places = u32::try_from(bet.decimal_places).ok()?;
+    if paid.is_zero() {
+        return terms.end(EndReason::Hazard, i16::from(terms.first_collision()?)).ok();
+    }
+    (0..=i16::from(terms.max_lane)).find_map(|lane| {
+        let reason = if lane == i16::from(terms.max_lane) {
+            EndReason::Win
+        } else {
+            EndReason::Cashout
+        };
+        terms.end(reason, lane).ok().filter(|ended| Decimal::new(ended.payout.as_i64(), places) == paid)
+    })
+}
+
+/// The coefficient of an end, as it is stored.
+pub fn hundredths(ended: &Ended) -> i64 {
+    i64::try_from(ended.coefficient.map_or(0, Coefficient::hundredths)).unwrap_or(i64::MAX)
+}
