@@ -44,4 +44,40 @@ create table skipped_nonces (
 );
 create trigger skipped_nonces_immutable before update or delete on skipped_nonces for each row execute function refuse_change();
 
--- A restore passes over nonces; it says so for the length of its transaction, and goes forward only.
+-- A restore passes over nonces, which no bet may do. It says so for the length of its transaction (`faircross.restoring`), explains each
+-- player's gap by a row, and goes forward only. What a bet's end asks of the guard is what it asked before.
+create or replace function guard_player_seeds_insert() returns trigger language plpgsql as $$
+begin
+    if (new.nonce between 1 and 9007199254740991 and new.commitment <> new.next_commitment
+        and exists (select from bets where agent_id = new.agent_id and user_id = new.user_id and nonce = new.nonce - 1 and not is_open)
+        and not exists (select from revealed_commitments where commitment in (new.commitment, new.next_commitment))) is not true then
+        if new.nonce not between 0 and 9007199254740991 then
+            raise exception 'there is no nonce %', new.nonce using errcode = 'check_violation', constraint = 'player_seeds_nonce_range';
+        end if;
+        if new.commitment = new.next_commitment then
+            raise exception 'two seeds have one commitment' using errcode = 'check_violation', constraint = 'player_seeds_commitments_differ';
+        end if;
+        if exists (select from revealed_commitments where commitment in (new.commitment, new.next_commitment)) then
+            raise exception 'this server seed has been revealed' using errcode = 'check_violation', constraint = 'player_seeds_commitment_unrevealed';
+        end if;
+        if coalesce(current_setting('faircross.restoring', true), '') = 'on' then
+            if not exists (select from skipped_nonces where agent_id = new.agent_id and user_id = new.user_id and next_nonce = new.nonce)
+               or exists (select from player_seeds where agent_id = new.agent_id and user_id = new.user_id and nonce >= new.nonce)
+               or exists (select from bets where agent_id = new.agent_id and user_id = new.user_id and (nonce >= new.nonce or is_open))
+               or exists (select from bets_archive where agent_id = new.agent_id and user_id = new.user_id and nonce >= new.nonce) then
+                raise exception 'a restore passes over free nonces, forward only, and says so'
+                    using errcode = 'check_violation', constraint = 'player_seeds_restored_forward';
+            end if;
+        elsif new.nonce > 0 and not exists (select from bets where agent_id = new.agent_id and user_id = new.user_id
+                                             and nonce = new.nonce - 1 and not is_open)
+           or new.nonce = 0 and (exists (select from bets where agent_id = new.agent_id and user_id = new.user_id)
+                                 or exists (select from bets_archive where agent_id = new.agent_id and user_id = new.user_id)) then
+            raise exception 'the nonce of a player moves by one, with the end of a bet'
+                using errcode = 'check_violation', constraint = 'player_seeds_nonce_by_one';
+        end if;
+        if not exists (select from players where agent_id = new.agent_id and user_id = new.user_id) then
+            raise exception 'there is no player %', new.user_id using errcode = 'foreign_key_violation', constraint = 'player_seeds_player_known';
+        end if;
+    end if;
+    return new;
+end $$;

@@ -28,6 +28,7 @@ pub use operator_ledger::{LedgerBet, LedgerState, OperatorLedger};
 pub use redis_scan::{Entry, RedisScan};
 pub use report::{Check, Report, Violation};
 
+use crate::ledger::audit_reads::restored_bets;
 use crate::ledger::sealing::Sealing;
 use crate::ledger::{Ledger, LedgerError};
 use crate::live::{Live, LiveError};
@@ -143,6 +144,7 @@ async fn on_record(
     later: &mut PgConnection,
 ) -> Result<Vec<Check>, AuditError> {
     let mut at_operator = OperatorChecks::new(operator, scope);
+    at_operator.after_restores(restored_bets(instant).await?);
     let mut histories = histories::HistoryChecks::new(limits, scope);
     let mut rounds = rounds::RoundChecks::new(sources.sealing);
     walk::over_bets(instant, async |connection, bet| {

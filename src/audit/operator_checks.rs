@@ -13,7 +13,7 @@ use super::operator_ledger::{LedgerBet, LedgerState, OperatorLedger};
 use super::report::Check;
 use super::walk::BetInFull;
 use super::{AuditError, Scope};
-use crate::ledger::audit_reads::bets_by_id;
+use crate::ledger::audit_reads::{RestoredBet, bets_by_id};
 use crate::ledger::bets::BetState;
 
 /// Ids that are looked up at once.
@@ -32,6 +32,8 @@ pub struct OperatorChecks<'a> {
     scope: &'a Scope,
     /// The ids of the ledger, by agent, for which there is a bet row.
     known: HashMap<String, HashSet<Uuid>>,
+    /// What restores have closed and found, by agent and platformTxId.
+    restored: HashMap<(String, String), RestoredBet>,
     ours: BTreeMap<(String, String), Sum>,
     theirs: BTreeMap<(String, String), Sum>,
     sums: Check,
@@ -50,6 +52,7 @@ impl<'a> OperatorChecks<'a> {
             ledger,
             scope,
             known: HashMap::new(),
+            restored: HashMap::new(),
             ours: BTreeMap::new(),
             theirs: BTreeMap::new(),
             sums: Check::new(
@@ -82,6 +85,20 @@ impl<'a> OperatorChecks<'a> {
             ),
             complaints: Check::new("operator_has_no_complaint", "the operator received nothing that must never be sent"),
         }
+    }
+
+    /// Takes in what restores have closed and found: with that, the record may differ from what the operator was told before.
+    pub fn after_restores(&mut self, restored: Vec<RestoredBet>) {
+        let key = |bet: &RestoredBet| (bet.agent_id.clone(), bet.platform_tx_id.clone());
+        self.restored = restored.into_iter().map(|bet| (key(&bet), bet)).collect();
+    }
+
+    fn restored(&self, agent_id: &str, platform_tx_id: &str) -> Option<&RestoredBet> {
+        // Without restores there is nothing to look up.
+        if self.restored.is_empty() {
+            return None;
+        }
+        self.restored.get(&(agent_id.to_owned(), platform_tx_id.to_owned()))
     }
 
     /// Looks at one bet of the record.
@@ -118,7 +135,12 @@ impl<'a> OperatorChecks<'a> {
     }
 
     fn look_at_bytes(&mut self, bet: &BetInFull, entry: &LedgerBet) {
+        let was_closed_by_restore = self.restored(&entry.agent_id, &entry.platform_tx_id).is_some();
         for event in &entry.history {
+            // What was sent after the copy was made went with it.
+            if was_closed_by_restore && event.action != "bet" {
+                continue;
+            }
             self.bytes.look();
             let mut stored = bet.messages(&event.action).peekable();
             // A call that was decided on after the record's instant is not in it.
@@ -179,7 +201,12 @@ impl<'a> OperatorChecks<'a> {
     fn look_at_state(&mut self, bet: &BetInFull, entry: Option<&LedgerBet>) {
         self.states.look();
         let state = entry.map(|entry| entry.state);
-        if !may_meet(bet.row.state, state) {
+        let may_meet = may_meet(bet.row.state, state)
+            // A stake that the operator had given back by a cancel, whatever the copy says of the bet.
+            || (bet.row.state == BetState::Voided
+                && state == Some(LedgerState::Cancelled)
+                && self.restored(&bet.row.agent_id, &bet.row.bet_id.to_string()).is_some());
+        if !may_meet {
             let theirs = state.map_or_else(|| "unknown".to_owned(), |state| format!("{state:?}"));
             self.states
                 .violate(bet, format!("is {} here and {theirs} at the operator", bet.row.state.as_str()));
@@ -247,10 +274,26 @@ impl<'a> OperatorChecks<'a> {
 
     fn stranger(&mut self, entry: &LedgerBet) {
         let subject = format!("bet {}", entry.platform_tx_id);
-        self.debits
-            .violate(&subject, format!("is {:?} at the operator and has no bet row", entry.state));
-        self.look_at_credits(entry);
         let key = (entry.agent_id.clone(), entry.currency.clone().unwrap_or_default());
+        match self.restored(&entry.agent_id, &entry.platform_tx_id).cloned() {
+            // A restore has found it: it is closed as it was then, or by the cancel that was owed for it.
+            Some(found) if !found.has_bet => {
+                let decimal = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default();
+                if found.operator_state.as_deref() == Some(LedgerState::Settled.as_str()) {
+                    let ours = self.ours.entry(key.clone()).or_default();
+                    ours.taken += decimal(&found.stake);
+                    ours.won += decimal(&found.win);
+                }
+                if self.scope.settled && entry.applied("bet") > 0 && closings(entry) == 0 {
+                    self.debits
+                        .violate(&subject, "was found by a restore, and its debit is still open at the operator");
+                }
+            }
+            _ => self
+                .debits
+                .violate(&subject, format!("is {:?} at the operator and has no bet row", entry.state)),
+        }
+        self.look_at_credits(entry);
         let theirs = self.theirs.entry(key).or_default();
         theirs.taken += entry.taken();
         theirs.won += entry.won();

@@ -16,7 +16,7 @@ pub async fn check(connection: &mut PgConnection, limits: &Limits) -> Result<Vec
     let one_open = Check::new("one_open_bet", "a player had at most one open bet at every moment");
     let nonces = Check::new(
         "nonces_without_gap",
-        "each player's bets carry the nonces from 0 on, each once, and the next is still free",
+        "each player's bets carry the nonces from 0 on, each once (but for those that a restore passed over), and the next is still free",
     );
     let promises = Check::new(
         "commitments_shown_before",

@@ -77,7 +77,7 @@ pub async fn overlapping_bets(connection: &mut PgConnection) -> Result<Vec<Findi
     .await?)
 }
 
-/// Players whose bets do not carry the nonces from 0 to the next one, each once. The first of them may be missing only of
+/// Players whose bets do not carry the nonces from 0 to the next one, each once, but for those that a restore has passed over. The first of them may be missing only of
 /// players who are older than the retention.
 ///
 /// # Errors
@@ -100,9 +100,17 @@ pub async fn broken_nonces(connection: &mut PgConnection, retention_days: i32) -
                select 'player ' || agent_id || '/' || user_id as subject,
                       format('%s bets with %s different nonces from %s to %s, and the next nonce is %s, in %s rows of seeds',
                              coalesce(bets, 0), coalesce(nonces, 0), lowest, highest, nonce, coalesce(rows, 0)) as detail
-               from free full join used using (agent_id, user_id)
-               where rows > 1 or (nonce is null and bets is not null) or nonces <> bets or highest <> nonce - 1 or bets <> highest - lowest + 1
-                  or (coalesce(lowest, nonce) <> 0 and created_at > now() - make_interval(days => $1)))
+               from free full join used using (agent_id, user_id), lateral (
+                   -- What a restore has passed over, by where it lies.
+                   select coalesce(sum(size) filter (where next_nonce <= coalesce(lowest, nonce)), 0) as before,
+                          coalesce(sum(size) filter (where next_nonce > lowest and next_nonce <= highest), 0) as within,
+                          coalesce(sum(size) filter (where next_nonce > highest), 0) as after
+                   from (select next_nonce, next_nonce - first_nonce as size from skipped_nonces
+                         where skipped_nonces.agent_id = coalesce(free.agent_id, used.agent_id)
+                             and skipped_nonces.user_id = coalesce(free.user_id, used.user_id)) as gap) as skipped
+               where rows > 1 or (nonce is null and bets is not null) or nonces <> bets or highest <> nonce - 1 - after
+                  or bets <> highest - lowest + 1 - within
+                  or (coalesce(lowest, nonce) <> before and created_at > now() - make_interval(days => $1)))
            select subject as "subject!", detail as "detail!", (select count(*) from wrong) as "total!" from wrong limit 5"#,
         retention_days
     )
@@ -167,6 +175,9 @@ pub async fn spoilt_pairs(connection: &mut PgConnection) -> Result<Vec<Finding>,
                    when open and (player_seeds.commitment, player_seeds.next_commitment) is distinct from (latest_commitment, latest_next)
                        then 'the pair is not that of the open bet'
                    when not open and player_seeds.commitment is distinct from latest_next
+                        and not exists (select from skipped_nonces
+                                        where skipped_nonces.agent_id = player_seeds.agent_id and skipped_nonces.user_id = player_seeds.user_id
+                                            and skipped_nonces.next_nonce = player_seeds.nonce)
                        then 'the current commitment is not the one that the latest bet showed as the next'
                    end as fault
                from player_seeds left join latest using (agent_id, user_id)),

@@ -184,3 +184,30 @@ pub async fn days_not_over(connection: &mut PgConnection) -> Result<Vec<NaiveDat
             .await?,
     )
 }
+
+/// A bet that a restore has closed, or that only its operator knew.
+#[derive(Clone, Debug)]
+pub struct RestoredBet {
+    pub agent_id: String,
+    pub platform_tx_id: String,
+    /// Whether it has a bet row.
+    pub has_bet: bool,
+    pub operator_state: Option<String>,
+    pub currency: Option<String>,
+    /// Decimals as text.
+    pub stake: Option<String>,
+    pub win: Option<String>,
+}
+
+/// What restores have closed and found. There are few in the life of a record.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn restored_bets(connection: &mut PgConnection) -> Result<Vec<RestoredBet>, LedgerError> {
+    Ok(sqlx::query_as!(
+        RestoredBet,
+        "select agent_id, platform_tx_id, has_bet, operator_state, currency, stake::text, win::text from restored_bets"
+    )
+    .fetch_all(connection)
+    .await?)
+}
