@@ -1,4 +1,4 @@
-//! The points at which tests kill the process or make it fail: K1 to K20 of the design, and `refilled` at the gate. They are compiled for tests only
+//! The points at which tests kill the process or make it fail: K1 to K20 of the design, `refilled` at the gate, and R1 to R5 between the steps of a restore. They are compiled for tests only
 //! (feature `failpoints`); in every other build [`reach`] is empty. `FAILPOINTS="K3=1*return(kill)"` in the environment
 //! arms one, in the syntax of the `fail` crate.
 

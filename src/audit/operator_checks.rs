@@ -278,7 +278,7 @@ impl<'a> OperatorChecks<'a> {
         match self.restored(&entry.agent_id, &entry.platform_tx_id).cloned() {
             // A restore has found it: it is closed as it was then, or by the cancel that was owed for it.
             Some(found) if !found.has_bet => {
-                let decimal = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default();
+                let decimal = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<Decimal>().ok()).unwrap_or_default();
                 if found.operator_state.as_deref() == Some(LedgerState::Settled.as_str()) {
                     let ours = self.ours.entry(key.clone()).or_default();
                     ours.taken += decimal(&found.stake);

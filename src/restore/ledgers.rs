@@ -1,6 +1,6 @@
 //! What the operators say: their ledgers, read from an address or a file, and for which agents each of them speaks.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -70,26 +70,30 @@ impl Ledgers {
 
     /// Whether one of them speaks for this agent.
     pub fn speak_for(&self, agent_id: &str) -> bool {
-        self.of(agent_id).next().is_some()
+        !self.of(agent_id).is_empty()
     }
 
     /// What is said of a bet.
     pub fn bet(&self, agent_id: &str, platform_tx_id: &str) -> Option<&LedgerBet> {
-        self.of(agent_id).find_map(|ledger| ledger.bet(agent_id, platform_tx_id))
+        self.of(agent_id)
+            .into_iter()
+            .find_map(|ledger| ledger.bet(agent_id, platform_tx_id))
     }
 
     /// All bets of an agent, each once.
-    pub fn bets<'a>(&'a self, agent_id: &'a str) -> impl Iterator<Item = &'a LedgerBet> {
-        let mut seen = BTreeSet::new();
+    pub fn bets(&self, agent_id: &str) -> Vec<&LedgerBet> {
+        let mut seen = HashSet::new();
         self.of(agent_id)
+            .into_iter()
             .filter_map(|ledger| ledger.bets.get(agent_id))
             .flat_map(HashMap::values)
-            .filter(move |bet| seen.insert(bet.platform_tx_id.clone()))
+            .filter(|bet| seen.insert(&bet.platform_tx_id))
+            .collect()
     }
 
-    fn of<'a>(&'a self, agent_id: &'a str) -> impl Iterator<Item = &'a OperatorLedger> {
-        let speaks = move |named: &Option<AgentId>| named.as_ref().is_none_or(|named| named.as_str() == agent_id);
-        self.all.iter().filter(move |(named, _)| speaks(named)).map(|(_, ledger)| ledger)
+    fn of(&self, agent_id: &str) -> Vec<&OperatorLedger> {
+        let speaks = |named: &Option<AgentId>| named.as_ref().is_none_or(|named| named.as_str() == agent_id);
+        self.all.iter().filter(|(named, _)| speaks(named)).map(|(_, ledger)| ledger).collect()
     }
 }
 

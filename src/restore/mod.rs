@@ -120,14 +120,14 @@ pub async fn run(mut restore: Restore<'_>) -> Result<Bill, RestoreError> {
     let lost = restore.lost_bets().await?;
     bill.sequence = restore.move_sequence(&in_redis, lost.len()).await?;
     restore.close_open_bets(restore_id, &in_redis, &mut bill).await?;
-    failpoint::reach("open bets closed");
+    failpoint::reach("R1");
     restore.keep_lost_bets(restore_id, &lost, &in_redis, &mut bill).await?;
-    failpoint::reach("lost bets kept");
+    failpoint::reach("R2");
     restore.rotate_all(restore_id, &lost, &in_redis, &mut bill).await?;
     bill.launch_links_burned = restore::burn_launch_links(&mut restore.connection).await?;
-    failpoint::reach("seeds rotated");
+    failpoint::reach("R4");
     bill.redis_keys_removed = in_redis::remove(restore.redis_url).await?;
-    failpoint::reach("Redis emptied");
+    failpoint::reach("R5");
     let (_, mark) = record_mark::compare(&mut restore.connection, None).await?;
     restore.live.keep_record_mark(&mark).await?;
     let kept = serde_json::to_value(&bill).unwrap_or_default();
@@ -141,7 +141,7 @@ impl<'a> Restore<'a> {
         let ledgers = self.ledgers;
         let mut lost = Vec::new();
         for agent in restore::agents(&mut self.connection).await? {
-            let bets: Vec<&LedgerBet> = ledgers.bets(&agent.agent_id).collect();
+            let bets: Vec<&'a LedgerBet> = ledgers.bets(&agent.agent_id);
             for batch in bets.chunks(usize::try_from(BATCH).unwrap_or(1)) {
                 // An id that is none of ours in form is none of ours.
                 let by_id: HashMap<Uuid, &'a LedgerBet> = batch.iter().filter_map(|bet| Some((bet.platform_tx_id.parse().ok()?, *bet))).collect();
@@ -364,7 +364,7 @@ impl<'a> Restore<'a> {
             restore::rotate(&mut self.connection, restore_id, &rotations).await?;
             bill.pairs_rotated += u64::try_from(rotations.len()).unwrap_or_default();
             bill.players_signed_out += restore::sign_out(&mut self.connection, &players, GENERATIONS_IN_RESERVE).await?;
-            failpoint::reach("a page rotated");
+            failpoint::reach("R3");
         }
     }
 

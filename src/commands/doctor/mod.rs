@@ -5,6 +5,7 @@
 //! (PostgreSQL does not answer, so its settings cannot be read) is left out rather than reported as well.
 
 mod on_agents;
+mod on_mark;
 mod on_postgres;
 mod on_redis;
 mod on_settings;
@@ -161,6 +162,7 @@ pub async fn examine(file: Option<&Path>, environment: &Environment) -> Report {
             on_settings::check(&mut report, &settings);
             on_redis::check(&mut report, &settings.redis, clock).await;
             on_postgres::check(&mut report, &settings, secrets.as_ref(), clock).await;
+            on_mark::check(&mut report, &settings).await;
         }
         Err(error) => {
             let remedy = "change the setting; config/default.toml explains all of them. Nothing else was checked";

@@ -31,7 +31,7 @@ pub(super) async fn check(report: &mut Report, settings: &Settings, secrets: Opt
     }
 }
 
-async fn connect(settings: &Settings) -> Result<PgConnection, sqlx::Error> {
+pub(super) async fn connect(settings: &Settings) -> Result<PgConnection, sqlx::Error> {
     let options: PgConnectOptions = settings.database.url.expose_secret().parse()?;
     let options = options
         .application_name("faircross doctor")
