@@ -22,6 +22,7 @@ mod platform;
 mod raw_server;
 mod record_rules;
 mod recovery;
+mod restore;
 mod redis_server;
 mod round;
 mod settings;

@@ -12,6 +12,7 @@ mod refusal;
 mod server;
 mod snapshot;
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -232,6 +233,11 @@ impl World {
 
     /// Runs a command of the binary in this world and returns its status and output.
     pub async fn command(&self, arguments: &[&str]) -> (i32, String) {
+        self.command_with(&[], arguments).await
+    }
+
+    /// The same with more in its environment.
+    pub async fn command_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
         let program = if arguments.first() == Some(&"audit") {
             AUDITOR.as_str()
         } else {
@@ -241,6 +247,7 @@ impl World {
             .args(arguments)
             .env_clear()
             .envs(self.environment())
+            .envs(environment.iter().copied())
             .output()
             .await
             .expect("the binary runs");
@@ -361,6 +368,30 @@ impl World {
     pub async fn check_books(&self) {
         self.wait_until_settled().await;
         books::assert_they_agree(self).await;
+    }
+
+    /// The ids of the bets that only the operator knew when a restore found them.
+    pub async fn bets_found_by_restores(&self) -> HashSet<String> {
+        let text = self
+            .ask_database("select coalesce(json_agg(platform_tx_id), '[]') from restored_bets where not has_bet")
+            .await;
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Copies this world's database as it stands; whoever is connected to it is cut off. Returns the copy's name.
+    pub async fn copy_database(&self) -> String {
+        static COPIES: AtomicU32 = AtomicU32::new(0);
+        let copy = format!("{}_copy_{}", self.database, COPIES.fetch_add(1, Ordering::Relaxed));
+        let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname =";
+        self.administer(&format!("{cut} '{}'", self.database)).await;
+        self.administer(&format!("create database \"{copy}\" template \"{}\"", self.database)).await;
+        copy
+    }
+
+    /// Puts a copy in the place of this world's database, as a restore from a backup does.
+    pub async fn put_back(&self, copy: &str) {
+        self.administer(&format!("drop database \"{}\" with (force)", self.database)).await;
+        self.administer(&format!("create database \"{}\" template \"{copy}\"", self.database)).await;
     }
 
     /// The bets table, each row as JSON.
