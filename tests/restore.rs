@@ -114,7 +114,7 @@ impl Drill {
         for player in [&wins, &loses, &bets] {
             let end = player.win_on_lane("1.00", "EASY", 0).await;
             let proof = player.history(end["roundId"].as_str().expect("an id")).await;
-            seen_seeds.push(proof["serverSeed"].as_str().unwrap_or_else(|| panic!("{proof}")).to_owned());
+            seen_seeds.push(proof["fairness"]["serverSeed"].as_str().unwrap_or_else(|| panic!("{proof}")).to_owned());
             told.look(player).await;
         }
         let unknown = bets.bet("10.00", "EASY").await.ok();
@@ -278,12 +278,14 @@ async fn an_end_that_was_decided_stands() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_server_that_finds_the_record_behind_decides_nothing() {
-    let (world, server) = World::with_server().await;
+    let (world, mut server) = World::with_server().await;
     let player = world.player(&server).await;
     player.stand_on("10.00", "EASY", 0).await;
     world.wait_until_quiet().await;
+    server.kill().await;
     let copy = world.copy_database().await;
-    wait_for("the server is back", async || server.readiness(&world.http).await).await;
+    let server = world.start_server().await;
+    let player = player.at(&server);
     // A bet that the copy does not have.
     world.player(&server).await.stand_on("10.00", "EASY", 0).await;
     wait_until_marked(&world).await;
