@@ -229,6 +229,39 @@ async fn a_schema_that_is_not_there_or_not_ours() {
 }
 
 #[tokio::test]
+async fn a_record_that_is_behind_its_mark() {
+    let redis = RedisServer::temporary(&[]).expect("Redis starts");
+    let system = DURABLE
+        .execute("right", "select system_identifier from pg_control_system()")
+        .expect("PostgreSQL answers");
+    let mark = async |system: &str| {
+        let client = redis::Client::open(redis.url()).expect("a url");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        let mut command = redis::cmd("HSET");
+        command.arg("record-mark").arg("system").arg(system).arg("timeline").arg("00000001");
+        command
+            .arg("sequence")
+            .arg(7)
+            .arg("betId")
+            .arg("3f0d0d4e-6a10-4b7a-9a0e-6a5b0f6f0c11");
+        command.query_async::<()>(&mut connection).await.expect("written");
+    };
+    mark(&system).await;
+    let report = report_with(&[("REDIS_URL", &redis.url())]).await;
+    assert_only_failure(&report, "record mark", "is behind", "faircross restore");
+    mark("1").await;
+    let report = report_with(&[("REDIS_URL", &redis.url())]).await;
+    assert!(!report.has_failures(), "{report}");
+    assert_eq!(named(&report, Verdict::Warn), ["record mark"], "{report}");
+    let unfinished = copy("unfinished");
+    DURABLE
+        .execute("unfinished", "insert into restores default values")
+        .expect("written");
+    let report = report_with(&[("DATABASE_URL", &unfinished)]).await;
+    assert_only_failure(&report, "record mark", "not come to its end", "faircross restore");
+}
+
+#[tokio::test]
 async fn a_clock_that_is_wrong() {
     for offset_ms in ["5000", "-3600000"] {
         let report = report_with(&[("FAIRCROSS__CLOCK__OFFSET_MS", offset_ms)]).await;

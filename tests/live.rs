@@ -4,6 +4,7 @@ mod connection;
 mod copies;
 mod gate;
 mod locks;
+mod mark;
 mod model;
 mod sessions;
 

@@ -99,7 +99,9 @@ impl Drill {
             told.look(&player).await;
             players.push(player);
         }
-        let [stays, wins, loses, bets, _] = &*players else { unreachable!("five players") };
+        let [stays, wins, loses, bets, _] = &*players else {
+            unreachable!("five players")
+        };
         let open = stays.stand_on("10.00", "EASY", 0).await;
         let won_later = wins.stand_on("10.00", "EASY", 0).await;
         let lost_later = losing_bet(loses, &world).await;
@@ -114,7 +116,12 @@ impl Drill {
         for player in [&wins, &loses, &bets] {
             let end = player.win_on_lane("1.00", "EASY", 0).await;
             let proof = player.history(end["roundId"].as_str().expect("an id")).await;
-            seen_seeds.push(proof["fairness"]["serverSeed"].as_str().unwrap_or_else(|| panic!("{proof}")).to_owned());
+            seen_seeds.push(
+                proof["fairness"]["serverSeed"]
+                    .as_str()
+                    .unwrap_or_else(|| panic!("{proof}"))
+                    .to_owned(),
+            );
             told.look(player).await;
         }
         let unknown = bets.bet("10.00", "EASY").await.ok();
@@ -138,7 +145,10 @@ impl Drill {
         server.kill().await;
         world.put_back(&copy).await;
         let refusal = refused_start(&world).await;
-        assert!(refusal.contains("PostgreSQL is behind") && refusal.contains("faircross restore"), "{refusal}");
+        assert!(
+            refusal.contains("PostgreSQL is behind") && refusal.contains("faircross restore"),
+            "{refusal}"
+        );
         Self {
             world,
             told,
@@ -189,8 +199,15 @@ impl Drill {
             player.walk_and_cash_out(0).await;
         }
         world.wait_until_settled().await;
-        for (bet, there) in [(&self.open, "voided"), (&self.unknown, "cancelled"), (&self.of_newcomer, "cancelled")] {
+        for (bet, there) in [
+            (&self.open, "voided"),
+            (&self.unknown, "cancelled"),
+            (&self.of_newcomer, "cancelled"),
+        ] {
             assert_eq!(state_at_operator(world, &bet["roundId"]).await, there, "{bet}");
+            let id = bet["roundId"].as_str().expect("an id");
+            let known = world.wallet_ok(&server, "getTransactionStatus", &[("platformTxId", id)]).await;
+            assert_eq!(known["txStatus"], if there == "voided" { 2 } else { -1 }, "{known}");
         }
         self.world.close().await;
     }
@@ -243,7 +260,10 @@ async fn a_restore_that_is_killed_is_run_again() {
     let drill = Drill::run().await;
     for point in ["R1", "R2", "R3", "R4", "R5"] {
         let (code, text) = restore(&drill.world, &[("FAILPOINTS", &format!("{point}=1*return(kill)"))]).await;
-        assert!(code == -1 && text.contains(&format!("failpoint {point} reached")), "{point}: {code} {text}");
+        assert!(
+            code == -1 && text.contains(&format!("failpoint {point} reached")),
+            "{point}: {code} {text}"
+        );
         let refusal = refused_start(&drill.world).await;
         assert!(refusal.contains("faircross restore"), "{point}: {refusal}");
     }
@@ -263,7 +283,12 @@ async fn an_end_that_was_decided_stands() {
     let mut server = world.start_server_killed_at("K9").await;
     let _ = player
         .at(&server)
-        .try_send(player.at(&server).request(reqwest::Method::POST, "/api/game/cashout").json(&json!({})))
+        .try_send(
+            player
+                .at(&server)
+                .request(reqwest::Method::POST, "/api/game/cashout")
+                .json(&json!({})),
+        )
         .await;
     assert!(server.wait_until_ended().await, "it is killed");
     world.put_back(&copy).await;
@@ -291,7 +316,11 @@ async fn a_running_server_that_finds_the_record_behind_decides_nothing() {
     wait_until_marked(&world).await;
     world.put_back(&copy).await;
     wait_for("the server has noticed", async || {
-        if server.log().contains("PostgreSQL is behind") { Ok(()) } else { Err("not yet".to_owned()) }
+        if server.log().contains("PostgreSQL is behind") {
+            Ok(())
+        } else {
+            Err("not yet".to_owned())
+        }
     })
     .await;
     assert!(server.readiness(&world.http).await.is_err(), "nobody is sent here");
@@ -331,6 +360,75 @@ async fn a_mark_that_is_missing_or_of_another_postgresql_is_named_and_no_more() 
     wait_until_marked(&world).await;
     drop(server);
     world.close().await;
+}
+
+/// What an operator can have made of a bet that is open here, and what becomes of the bet: its state, the action that it owes and how
+/// that stands.
+const WORDS: [(&str, &str, &str, &str, &str); 8] = [
+    ("PLACED", "bet", "PENDING_VOID", "voidBet", "open"),
+    ("PLACED", "voided", "VOIDED", "voidBet", "done"),
+    ("PLACED", "cancelled", "VOIDED", "voidBet", "done"),
+    ("PLACED", "settled", "PENDING_VOID", "voidBet", "needs_human"),
+    ("PENDING", "bet", "PENDING_CANCEL", "cancelBet", "open"),
+    ("PENDING", "refused", "PENDING_CANCEL", "cancelBet", "open"),
+    ("PENDING", "cancelled_before_bet", "PENDING_CANCEL", "cancelBet", "open"),
+    ("PENDING", "voided", "VOIDED", "voidBet", "done"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_bets_end_by_the_operators_word() {
+    let (world, mut server) = World::with_server().await;
+    let mut ids = Vec::new();
+    for (state, ..) in WORDS.iter().filter(|(state, ..)| *state == "PLACED") {
+        let round = world.player(&server).await.stand_on("10.00", "EASY", 0).await;
+        ids.push((*state, round["roundId"].clone()));
+    }
+    for _ in WORDS.iter().filter(|(state, ..)| *state == "PENDING") {
+        let player = world.player(&server).await;
+        server.kill().await;
+        let mut killed = world.start_server_killed_at("K2").await;
+        let body = player.at(&killed).bet_body("10.00", "EASY").await;
+        let _ = player.at(&killed).try_bet_with_key(&body, "key").await;
+        assert!(killed.wait_until_ended().await, "it is killed");
+        let id = format!("select bet_id from bets where user_id = '{}' and state = 'PENDING'", player.user_id);
+        ids.push(("PENDING", json!(world.ask_database(&id).await)));
+        server = world.start_server().await;
+    }
+    server.kill().await;
+    let users: BTreeMap<String, Value> = world
+        .bets()
+        .await
+        .into_iter()
+        .map(|bet| (bet["bet_id"].as_str().expect("an id").to_owned(), bet["user_id"].clone()))
+        .collect();
+    let told = ids.iter().zip(WORDS).map(|((_, id), (_, said, ..))| {
+        json!({ "agentId": "demo", "platformTxId": id, "userId": users[id.as_str().expect("an id")], "roundId": id, "currency": "INR",
+                "betAmount": "10.00", "state": said, "winAmount": "10.07", "history": [] })
+    });
+    let file = world.directory.path().join("ledger.json");
+    let ledger = json!({ "players": [], "violations": [], "bets": told.collect::<Vec<_>>() });
+    std::fs::write(&file, ledger.to_string()).expect("written");
+    let (code, bill) = world
+        .command(&["restore", "--yes", "--operator-ledger", &file.display().to_string()])
+        .await;
+    assert_eq!(code, 0, "{bill}");
+    for ((_, id), (was, said, state, action, call)) in ids.iter().zip(WORDS) {
+        assert_eq!(state_of(&world, id).await, state, "{was} here, {said} there");
+        let owed = format!(
+            "select min(action || ' ' || outbox.state) from outbox join bets using (sequence) where bet_id = '{}'",
+            id.as_str().expect("an id")
+        );
+        assert_eq!(
+            world.ask_database(&owed).await,
+            format!("{action} {call}"),
+            "{was} here, {said} there"
+        );
+    }
+    let contradicted = ids[3].1.as_str().expect("an id");
+    assert!(
+        bill.contains(&format!("bet {contradicted}: the operator has settled it with 10.07")),
+        "{bill}"
+    );
 }
 
 /// How long a restore of so many bets may take.

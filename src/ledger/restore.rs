@@ -144,9 +144,12 @@ pub struct OwedCall {
 pub async fn close(connection: &mut PgConnection, restore_id: i64, closings: &[Closing]) -> Result<(), LedgerError> {
     let mut transaction = connection.begin().await?;
     let placed: Vec<i64> = closings.iter().filter(|one| one.place_first).map(|one| one.sequence).collect();
-    sqlx::query!("update bets set state = 'PLACED' where sequence = any($1) and state = 'PENDING'", &placed)
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query!(
+        "update bets set state = 'PLACED' where sequence = any($1) and state = 'PENDING'",
+        &placed
+    )
+    .execute(&mut *transaction)
+    .await?;
     let sequences: Vec<i64> = closings.iter().map(|one| one.sequence).collect();
     sqlx::query!(
         "update bets set state = one.state, end_reason = one.end_reason, last_lane = one.last_lane,
@@ -455,4 +458,19 @@ pub async fn burn_launch_links(connection: &mut PgConnection) -> Result<u64, Led
         .execute(connection)
         .await?;
     Ok(done.rows_affected())
+}
+
+/// What the operator had made of a bet that a restore found with it alone. `None`: no such bet.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn state_of_lost_bet(connection: &mut PgConnection, agent_id: &str, platform_tx_id: &str) -> Result<Option<String>, LedgerError> {
+    Ok(sqlx::query_scalar!(
+        r#"select operator_state as "operator_state!" from restored_bets
+           where agent_id = $1 and platform_tx_id = $2 and not has_bet and operator_state is not null"#,
+        agent_id,
+        platform_tx_id
+    )
+    .fetch_optional(connection)
+    .await?)
 }

@@ -12,7 +12,7 @@ use crate::game::player::{AgentId, PlayerId, PlayerStatus, UserId};
 use crate::ledger::agents::Agent;
 use crate::ledger::bets::BetState;
 use crate::ledger::players::{self, FirstSeeds, LaunchTokenUse, NewPlayer, Standing};
-use crate::ledger::{LedgerError, history};
+use crate::ledger::{LedgerError, history, restore};
 use crate::live::{LiveError, PlayerStanding};
 use crate::play::Refusal;
 use crate::play::context::{Context, Player};
@@ -338,10 +338,22 @@ pub async fn transaction_status(context: &Context, agent: &Agent, platform_tx_id
         .ledger
         .run(async |connection| history::by_agent(connection, agent.agent_id.as_str(), bet_id).await)
         .await?;
-    Ok(bet.map(|bet| match bet.state {
-        BetState::Pending | BetState::Placed | BetState::PendingSettlement => 0,
-        BetState::Won | BetState::Lost => 1,
-        BetState::PendingVoid | BetState::Voided => 2,
-        BetState::PendingCancel | BetState::Cancelled | BetState::Rejected => -1,
+    if let Some(bet) = bet {
+        return Ok(Some(match bet.state {
+            BetState::Pending | BetState::Placed | BetState::PendingSettlement => 0,
+            BetState::Won | BetState::Lost => 1,
+            BetState::PendingVoid | BetState::Voided => 2,
+            BetState::PendingCancel | BetState::Cancelled | BetState::Rejected => -1,
+        }));
+    }
+    // A bet that was lost with a PostgreSQL and found by a restore: as the operator had closed it, else it is being cancelled.
+    let found = context
+        .ledger
+        .run(async |connection| restore::state_of_lost_bet(connection, agent.agent_id.as_str(), platform_tx_id).await)
+        .await?;
+    Ok(found.map(|state| match state.as_str() {
+        "settled" => 1,
+        "voided" => 2,
+        _ => -1,
     }))
 }

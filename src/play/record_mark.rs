@@ -24,7 +24,11 @@ pub enum Verdict {
     /// The mark is of another PostgreSQL.
     OtherSystem { marked: String, found: String },
     /// The record does not have the bet that was marked.
-    Behind { sequence: i64, timeline: String, found_timeline: String },
+    Behind {
+        sequence: i64,
+        timeline: String,
+        found_timeline: String,
+    },
     /// `faircross restore` has not come to its end.
     RestoreUnfinished,
 }

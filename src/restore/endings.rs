@@ -68,7 +68,10 @@ fn end_that_pays(bet: &BetRow, terms: &Terms, paid: Decimal) -> Option<Ended> {
         } else {
             EndReason::Cashout
         };
-        terms.end(reason, lane).ok().filter(|ended| Decimal::new(ended.payout.as_i64(), places) == paid)
+        terms
+            .end(reason, lane)
+            .ok()
+            .filter(|ended| Decimal::new(ended.payout.as_i64(), places) == paid)
     })
 }
 

@@ -93,7 +93,11 @@ impl Ledgers {
 
     fn of(&self, agent_id: &str) -> Vec<&OperatorLedger> {
         let speaks = |named: &Option<AgentId>| named.as_ref().is_none_or(|named| named.as_str() == agent_id);
-        self.all.iter().filter(|(named, _)| speaks(named)).map(|(_, ledger)| ledger).collect()
+        self.all
+            .iter()
+            .filter(|(named, _)| speaks(named))
+            .map(|(_, ledger)| ledger)
+            .collect()
     }
 }
 

@@ -101,9 +101,7 @@ pub async fn check(restore: &mut Restore<'_>) -> Result<(), RestoreError> {
     if silent.is_empty() {
         Ok(())
     } else {
-        Err(RestoreError::NoLedger {
-            agents: silent.join(", "),
-        })
+        Err(RestoreError::NoLedger { agents: silent.join(", ") })
     }
 }
 
@@ -144,7 +142,10 @@ impl<'a> Restore<'a> {
             let bets: Vec<&'a LedgerBet> = ledgers.bets(&agent.agent_id);
             for batch in bets.chunks(usize::try_from(BATCH).unwrap_or(1)) {
                 // An id that is none of ours in form is none of ours.
-                let by_id: HashMap<Uuid, &'a LedgerBet> = batch.iter().filter_map(|bet| Some((bet.platform_tx_id.parse().ok()?, *bet))).collect();
+                let by_id: HashMap<Uuid, &'a LedgerBet> = batch
+                    .iter()
+                    .filter_map(|bet| Some((bet.platform_tx_id.parse().ok()?, *bet)))
+                    .collect();
                 let ids: Vec<Uuid> = by_id.keys().copied().collect();
                 for id in restore::unknown_among(&mut self.connection, &agent.agent_id, &ids).await? {
                     lost.extend(by_id.get(&id).copied());
@@ -157,7 +158,10 @@ impl<'a> Restore<'a> {
 
     /// Later bets get numbers that no bet before had, and that no session or lost bet has.
     async fn move_sequence(&mut self, in_redis: &InRedis, lost: usize) -> Result<i64, RestoreError> {
-        let latest = crate::ledger::mark::standing(&mut self.connection).await?.sequence.unwrap_or_default();
+        let latest = crate::ledger::mark::standing(&mut self.connection)
+            .await?
+            .sequence
+            .unwrap_or_default();
         let past = latest.max(in_redis.highest_sequence) + i64::try_from(lost).unwrap_or_default() + SEQUENCES_IN_RESERVE;
         Ok(restore::move_sequence(&mut self.connection, past).await?)
     }
@@ -281,7 +285,13 @@ impl<'a> Restore<'a> {
         })
     }
 
-    async fn keep_lost_bets(&mut self, restore_id: i64, lost: &[&LedgerBet], in_redis: &InRedis, bill: &mut Bill) -> Result<(), RestoreError> {
+    async fn keep_lost_bets(
+        &mut self,
+        restore_id: i64,
+        lost: &[&LedgerBet],
+        in_redis: &InRedis,
+        bill: &mut Bill,
+    ) -> Result<(), RestoreError> {
         for batch in lost.chunks(usize::try_from(BATCH).unwrap_or(1)) {
             let strangers: Vec<Stranger> = batch.iter().map(|bet| self.stranger(bet)).collect();
             restore::keep_strangers(&mut self.connection, restore_id, &strangers).await?;
@@ -357,7 +367,10 @@ impl<'a> Restore<'a> {
             let rotations: Vec<Rotation> = players
                 .iter()
                 .filter_map(|player| {
-                    let lost = bets_of.get(&(player.agent_id.as_str(), player.user_id.as_str())).copied().unwrap_or_default();
+                    let lost = bets_of
+                        .get(&(player.agent_id.as_str(), player.user_id.as_str()))
+                        .copied()
+                        .unwrap_or_default();
                     self.rotation(player, lost, in_redis)
                 })
                 .collect();

@@ -69,7 +69,11 @@ pub async fn assert_they_agree(world: &World) {
         select count(*) from bets where bets.agent_id = player_seeds.agent_id and bets.user_id = player_seeds.user_id) + (
         select coalesce(sum(next_nonce - first_nonce), 0) from skipped_nonces as skipped
         where skipped.agent_id = player_seeds.agent_id and skipped.user_id = player_seeds.user_id)";
-    assert_eq!(world.ask_database(nonces).await, "", "every nonce is a bet, or was passed over by a restore");
+    assert_eq!(
+        world.ask_database(nonces).await,
+        "",
+        "every nonce is a bet, or was passed over by a restore"
+    );
     let seeds = "select count(*) from bets where not exists (select from revealed_commitments r where r.commitment = bets.commitment)";
     assert_eq!(world.ask_database(seeds).await, "0", "every seed of an ended bet is revealed");
 }

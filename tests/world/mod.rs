@@ -384,14 +384,16 @@ impl World {
         let copy = format!("{}_copy_{}", self.database, COPIES.fetch_add(1, Ordering::Relaxed));
         let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname =";
         self.administer(&format!("{cut} '{}'", self.database)).await;
-        self.administer(&format!("create database \"{copy}\" template \"{}\"", self.database)).await;
+        self.administer(&format!("create database \"{copy}\" template \"{}\"", self.database))
+            .await;
         copy
     }
 
     /// Puts a copy in the place of this world's database, as a restore from a backup does.
     pub async fn put_back(&self, copy: &str) {
         self.administer(&format!("drop database \"{}\" with (force)", self.database)).await;
-        self.administer(&format!("create database \"{}\" template \"{copy}\"", self.database)).await;
+        self.administer(&format!("create database \"{}\" template \"{copy}\"", self.database))
+            .await;
     }
 
     /// The bets table, each row as JSON.

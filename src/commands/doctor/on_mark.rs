@@ -32,7 +32,10 @@ fn judge(report: &mut Report, verdict: &Verdict, standing: &RecordMark) {
         Verdict::NoMark if standing.sequence == 0 => report.ok(name, "no bet to mark yet"),
         Verdict::Fits => report.ok(
             name,
-            format!("{verdict} (its latest has sequence {}, on timeline {})", standing.sequence, standing.timeline),
+            format!(
+                "{verdict} (its latest has sequence {}, on timeline {})",
+                standing.sequence, standing.timeline
+            ),
         ),
         Verdict::NoMark | Verdict::OtherSystem { .. } => report.warn(
             name,
