@@ -67,7 +67,10 @@ async fn every_value_rule_refuses_by_its_name() {
         ),
         (
             "player_seeds_restored_forward",
-            format!("select set_config('faircross.restoring', 'on', false); {}", seeds("nonce + 5", "'c'", "'n'")),
+            format!(
+                "select set_config('faircross.restoring', 'on', false); {}",
+                seeds("nonce + 5", "'c'", "'n'")
+            ),
         ),
         ("players_with_bets_stay", format!("delete from players where user_id = '{user}'")),
         (

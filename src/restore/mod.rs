@@ -59,7 +59,9 @@ pub enum RestoreError {
     Live(#[from] LiveError),
     #[error("{0}")]
     Operator(#[from] AuditError),
-    #[error("{connections} connections of servers (or other commands) to this database: stop them first")]
+    #[error(
+        "{connections} connections of servers (or other commands) to this database: stop them first (behind a pooler, close its idle connections too)"
+    )]
     ServersRun { connections: i64 },
     #[error("another restore is at work on this database")]
     AnotherRuns,
@@ -88,10 +90,7 @@ pub struct Restore<'a> {
 /// # Errors
 /// When it may not, or PostgreSQL cannot be asked.
 pub async fn check(restore: &mut Restore<'_>) -> Result<(), RestoreError> {
-    let connections = restore::connections_of_servers(&mut restore.connection).await?;
-    if connections > 0 {
-        return Err(RestoreError::ServersRun { connections });
-    }
+    refuse_beside_servers(&mut restore.connection).await?;
     let agents = restore::agents(&mut restore.connection).await?;
     let silent: Vec<String> = agents
         .into_iter()
@@ -105,6 +104,13 @@ pub async fn check(restore: &mut Restore<'_>) -> Result<(), RestoreError> {
     }
 }
 
+async fn refuse_beside_servers(connection: &mut PgConnection) -> Result<(), RestoreError> {
+    match restore::connections_of_servers(connection).await? {
+        0 => Ok(()),
+        connections => Err(RestoreError::ServersRun { connections }),
+    }
+}
+
 /// Puts the record right.
 ///
 /// # Errors
@@ -113,6 +119,8 @@ pub async fn run(mut restore: Restore<'_>) -> Result<Bill, RestoreError> {
     let Some(restore_id) = restore::begin(&mut restore.connection).await? else {
         return Err(RestoreError::AnotherRuns);
     };
+    // One may have started while people were asked; from here on none does.
+    refuse_beside_servers(&mut restore.connection).await?;
     let mut bill = Bill::default();
     let in_redis = InRedis::read(restore.redis_url).await?;
     let lost = restore.lost_bets().await?;
