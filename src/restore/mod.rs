@@ -6,10 +6,12 @@
 //! a restore is under way, which no server starts on, and each step can be done again.
 
 pub mod bill;
+mod closings;
 mod endings;
 mod in_redis;
 pub mod ledgers;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use secrecy::SecretString;
@@ -24,18 +26,17 @@ use crate::game::configuration::GameConfiguration;
 use crate::game::fairness::ServerSeed;
 use crate::game::player::{AgentId, PlayerId, UserId};
 use crate::game::round::Terms;
-use crate::ledger::bets::BetState;
 use crate::ledger::history::BetRow;
-use crate::ledger::restore::{self, Closing, FoundPlayer, LostPlayer, OwedCall, Rotation, Stranger};
+use crate::ledger::restore::{self, Closing, FoundPlayer, LostPlayer, Rotation, Stranger};
 use crate::ledger::sealing::{Sealing, server_seed_row};
 use crate::ledger::{LedgerError, configurations};
 use crate::live::{Live, LiveError};
 use crate::play::context::Configuration;
 use crate::play::record_mark;
 use crate::play::round::{RoundFacts, stake_of};
-use crate::wallet::message::{BetFacts, GamePayload, SettleFacts, cancel_message, settle_message, void_message};
+use crate::wallet::message::{BetFacts, GamePayload, cancel_message};
 use bill::Bill;
-use endings::{Ending, Void, decide, hundredths};
+use endings::{Ending, Void, decide};
 use in_redis::InRedis;
 use ledgers::Ledgers;
 
@@ -183,7 +184,7 @@ impl<'a> Restore<'a> {
             if bets.is_empty() {
                 return Ok(());
             }
-            let mut closings = Vec::new();
+            let mut closings: Vec<Closing> = Vec::new();
             for bet in &bets {
                 let terms = self.terms(bet, &mut configurations).await?;
                 let is_covered = self.ledgers.speak_for(&bet.agent_id);
@@ -191,7 +192,17 @@ impl<'a> Restore<'a> {
                 let session = in_redis.ended.get(&bet.bet_id.to_string());
                 let ending = decide(bet, terms.as_ref(), is_covered, entry, session);
                 let offset = offsets.get(&bet.agent_id).copied().unwrap_or_default();
-                closings.push(self.closing(bet, ending, entry, offset)?);
+                let platform_tx_id = bet.bet_id.to_string();
+                let facts = self.facts_of(bet, &platform_tx_id, offset)?;
+                let closing = match ending {
+                    Ending::Cancelled => closings::cancelled(bet, &facts, self.second_cancel_after_bet_s),
+                    Ending::Ended { ended, told } => closings::ended(bet, facts, &ended, told, self.clock.now()),
+                    Ending::Voided(void) => closings::voided(bet, &facts, void, self.clock.now()),
+                };
+                closings.push(Closing {
+                    operator_state: entry.map(|entry| entry.state.as_str().to_owned()),
+                    ..closing
+                });
                 note(bill, bet, ending, entry);
             }
             restore::close(&mut self.connection, restore_id, &closings).await?;
@@ -201,10 +212,10 @@ impl<'a> Restore<'a> {
     /// The road and the terms of a bet; `None` where its seed cannot be opened, so that nothing can be computed from it.
     async fn terms(&mut self, bet: &BetRow, known: &mut HashMap<i32, Option<Configuration>>) -> Result<Option<Terms>, RestoreError> {
         let version = bet.configuration_version;
-        if !known.contains_key(&version) {
+        if let Entry::Vacant(unread) = known.entry(version) {
             let content = configurations::content(&mut self.connection, version).await?;
             let game = content.and_then(|bytes| GameConfiguration::parse(&bytes).ok());
-            known.insert(version, game.map(|game| Configuration { version, game }));
+            unread.insert(game.map(|game| Configuration { version, game }));
         }
         let Some(Some(configuration)) = known.get(&version) else {
             return Ok(None);
@@ -213,83 +224,18 @@ impl<'a> Restore<'a> {
         Ok(facts.ok().and_then(|facts| facts.terms().ok()))
     }
 
-    fn closing(&self, bet: &BetRow, ending: Ending, entry: Option<&LedgerBet>, utc_offset_minutes: i32) -> Result<Closing, LedgerError> {
-        let platform_tx_id = bet.bet_id.to_string();
-        let facts = BetFacts {
-            platform_tx_id: &platform_tx_id,
+    /// What every message about a bet says of it.
+    fn facts_of<'b>(&'b self, bet: &'b BetRow, platform_tx_id: &'b str, utc_offset_minutes: i32) -> Result<BetFacts<'b>, LedgerError> {
+        Ok(BetFacts {
+            platform_tx_id,
             user_id: &bet.user_id,
             currency: &bet.currency,
             stake: stake_of(bet)?,
             decimal_places: u8::try_from(bet.decimal_places).unwrap_or_default(),
-            round_id: &platform_tx_id,
+            round_id: platform_tx_id,
             placed_at: bet.placed_at,
             payload: self.payload,
             utc_offset_minutes,
-        };
-        let now = self.clock.now();
-        let unpaid = Closing {
-            sequence: bet.sequence,
-            place_first: bet.state == BetState::Pending,
-            state: "PENDING_VOID",
-            end_reason: "void",
-            last_lane: bet.last_lane,
-            coefficient_hundredths: 0,
-            payout_minor: 0,
-            final_state: None,
-            decision: "voided",
-            operator_state: entry.map(|entry| entry.state.as_str().to_owned()),
-            calls: Vec::new(),
-        };
-        Ok(match ending {
-            Ending::Cancelled => {
-                let message = cancel_message(&facts);
-                Closing {
-                    place_first: false,
-                    state: "PENDING_CANCEL",
-                    end_reason: "cancelled",
-                    decision: "cancelled",
-                    calls: vec![
-                        call("cancelBet", message.clone(), "open"),
-                        OwedCall {
-                            seconds_after_bet: Some(self.second_cancel_after_bet_s),
-                            ..call("cancelBet", message, "open")
-                        },
-                    ],
-                    ..unpaid
-                }
-            }
-            Ending::Ended { ended, told } => {
-                let message = settle_message(&SettleFacts {
-                    bet: facts,
-                    payout: ended.payout,
-                    settled_at: now,
-                });
-                let settled = if ended.is_win() { "WON" } else { "LOST" };
-                Closing {
-                    state: "PENDING_SETTLEMENT",
-                    end_reason: ended.reason.as_str(),
-                    last_lane: ended.lane,
-                    coefficient_hundredths: hundredths(&ended),
-                    payout_minor: ended.payout.as_i64(),
-                    final_state: told.then_some(settled),
-                    decision: if told { "ended as settled there" } else { "ended as its session" },
-                    calls: vec![call("settle", message, if told { "done" } else { "open" })],
-                    ..unpaid
-                }
-            }
-            Ending::Voided(void) => {
-                let (state, decision) = match void {
-                    Void::Owed => ("open", "voided"),
-                    Void::Told => ("done", "voided as closed there"),
-                    Void::Contradicted => ("needs_human", "left to people"),
-                };
-                Closing {
-                    final_state: (void == Void::Told).then_some("VOIDED"),
-                    decision,
-                    calls: vec![call("voidBet", void_message(&facts, now), state)],
-                    ..unpaid
-                }
-            }
         })
     }
 
@@ -416,15 +362,6 @@ impl<'a> Restore<'a> {
             next_server_seed_sealed: self.sealing.seal(&row, next.reveal()),
             next_commitment: next.commitment().as_str().to_owned(),
         })
-    }
-}
-
-fn call(action: &'static str, message: String, state: &'static str) -> OwedCall {
-    OwedCall {
-        action,
-        message,
-        state,
-        seconds_after_bet: None,
     }
 }
 
