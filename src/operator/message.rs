@@ -57,6 +57,34 @@ pub(super) struct Transaction {
     pub bet_amount: Option<Amount4>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub win_amount: Option<Amount4>,
+    /// What it says of the game and of times, by the field's name, as it is written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub said: BTreeMap<String, String>,
+}
+
+/// What every message about a bet has to say as its debit did.
+const AS_IN_THE_DEBIT: [&str; 6] = ["platform", "gameType", "gameCode", "gameName", "betType", "betTime"];
+/// Times of other messages: the transaction's is the bet's, and all are in the debit's offset.
+const OTHER_TIMES: [&str; 2] = ["txTime", "updateTime"];
+
+impl Transaction {
+    /// The first field that contradicts the debit of the same bet.
+    pub fn contradiction(&self, debit: &Self) -> Option<&'static str> {
+        let differs = |name: &'static str, other: &str| {
+            let (ours, theirs) = (self.said.get(name)?, debit.said.get(other)?);
+            (ours != theirs).then_some(name)
+        };
+        // The last six characters within the quotes are the offset.
+        let offset = |time: &String| time.get(time.len().saturating_sub(7)..).map(str::to_owned);
+        AS_IN_THE_DEBIT
+            .into_iter()
+            .find_map(|name| differs(name, name))
+            .or_else(|| differs("txTime", "betTime"))
+            .or_else(|| {
+                let (ours, theirs) = (self.said.get("updateTime")?, debit.said.get("betTime")?);
+                (offset(ours) != offset(theirs)).then_some("updateTime")
+            })
+    }
 }
 
 /// Why a message is refused.
@@ -179,6 +207,11 @@ fn transaction(action: CallbackAction, fields: &BTreeMap<String, Box<RawValue>>)
         currency: text("currency"),
         bet_amount: amount("betAmount"),
         win_amount: amount("winAmount"),
+        said: AS_IN_THE_DEBIT
+            .into_iter()
+            .chain(OTHER_TIMES)
+            .filter_map(|name| Some((name.to_owned(), fields.get(name)?.get().to_owned())))
+            .collect(),
     })
 }
 
