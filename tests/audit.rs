@@ -553,6 +553,10 @@ async fn broken_nonces_and_commitments_are_found() {
             "update wallet_audit set message = replace(message, '10.00', '10.0') where action = 'bet'",
         ),
         ("calls_as_stored", "delete from outbox where action = 'voidBet'"),
+        (
+            "successes_founded",
+            "update outbox set lapsed_claims = 0; update wallet_audit set status = '1038' where action = 'settle'",
+        ),
     ] {
         expect_found_in_database(check, statements).await;
     }

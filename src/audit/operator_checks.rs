@@ -179,7 +179,8 @@ impl<'a> OperatorChecks<'a> {
     fn look_at_state(&mut self, bet: &BetInFull, entry: Option<&LedgerBet>) {
         self.states.look();
         let state = entry.map(|entry| entry.state);
-        if !may_meet(bet.row.state, state) {
+        let never_came = state.is_none() && bet.row.state == BetState::Cancelled && bet.was_denied();
+        if !never_came && !may_meet(bet.row.state, state) {
             let theirs = state.map_or_else(|| "unknown".to_owned(), |state| format!("{state:?}"));
             self.states
                 .violate(bet, format!("is {} here and {theirs} at the operator", bet.row.state.as_str()));

@@ -251,7 +251,7 @@ pub async fn unfounded_successes(connection: &mut PgConnection) -> Result<Vec<Fi
                           as detail
                from sent left join reached using (sequence, action)
                where outcome = 'applied' and status in ('1016', '1038') and (first_id is null or first_id > audit_id)
-                   and not exists (select from outbox where outbox.sequence = sent.sequence and outbox.action = sent.action and lapsed_claims > 0))
+                   and (select max(lapsed_claims) from outbox where outbox.sequence = sent.sequence and outbox.action = sent.action) = 0)
            select subject as "subject!", detail as "detail!", (select count(*) from wrong) as "total!" from wrong limit 5"#
     )
     .fetch_all(connection)
