@@ -286,22 +286,22 @@ async fn a_repeat_with_other_bytes_is_refused_and_noted() {
 async fn what_contradicts_its_debit_is_refused_and_noted() {
     let settle = settle_text("bet-1", 1000, 1500);
     let cases = [
-        (renamed(&settle, "chicken-road-two", "another-road"), "another_game_code"),
-        (renamed(&settle, "chicken-road-2", "another road"), "another_game_name"),
-        (renamed(&settle, "\"In-out\"", "\"Elsewhere\""), "another_platform"),
-        (renamed(&settle, "\"CRASH\"", "\"STEP\""), "another_game_type"),
-        (renamed(&settle, "\"betType\":null", "\"betType\":\"any\""), "another_bet_type"),
-        (renamed(&settle, "14:04:06.115+08:00", "11:34:06.115+05:30"), "another_time"),
+        (settle.replace("chicken-road-two", "another-road"), "another_game_code"),
+        (settle.replace("chicken-road-2", "another road"), "another_game_name"),
+        (settle.replace("\"In-out\"", "\"Elsewhere\""), "another_platform"),
+        (settle.replace("\"CRASH\"", "\"STEP\""), "another_game_type"),
+        (settle.replace("\"betType\":null", "\"betType\":\"any\""), "another_bet_type"),
+        (settle.replace("14:04:06.115+08:00", "11:34:06.115+05:30"), "another_time"),
         (
-            renamed(&cancel_text("bet-1"), "chicken-road-two", "another-road"),
+            cancel_text("bet-1").replace("chicken-road-two", "another-road"),
             "another_game_code",
         ),
         (
-            renamed(&void_text("bet-1", 1000), "chicken-road-2", "another road"),
+            void_text("bet-1", 1000).replace("chicken-road-2", "another road"),
             "another_game_name",
         ),
         (
-            renamed(&void_text("bet-1", 1000), "14:04:06.115+08:00", "11:34:06.115+05:30"),
+            void_text("bet-1", 1000).replace("14:04:06.115+08:00", "11:34:06.115+05:30"),
             "another_time",
         ),
     ];

@@ -47,9 +47,9 @@ pub async fn agents_due(connection: &mut PgConnection) -> Result<Vec<String>, Le
                        order by outbox.agent_id limit 1)
                from agent where agent.agent_id is not null)
            select agent_id as "agent_id!" from agent
-           where agent_id is not null and exists (
-               select from outbox where outbox.agent_id = agent.agent_id and state = 'open' and due_at <= now()
-                   and (leased_until is null or leased_until <= now()))"#
+           where agent_id is not null and (
+               select true from outbox where outbox.agent_id = agent.agent_id and state = 'open' and due_at <= now()
+                   and (leased_until is null or leased_until <= now()) order by due_at limit 1)"#
     )
     .fetch_all(connection)
     .await?)
@@ -222,13 +222,13 @@ pub async fn debit_was_confirmed(connection: &mut PgConnection, sequence: i64) -
 }
 
 /// The holder of a claim does not send: another server may be at the row. The claim goes on until its lease ends, but no attempt is
-/// under way.
+/// under way, and none was made.
 ///
 /// # Errors
 /// When PostgreSQL refuses it; the row then counts as one that may have left.
 pub async fn note_unsent(connection: &mut PgConnection, claimed: &Claimed, token: &str) -> Result<(), LedgerError> {
     sqlx::query!(
-        "update outbox set may_have_left = $3 where outbox_id = $1 and state = 'open' and lease_token = $2",
+        "update outbox set may_have_left = $3, attempts = attempts - 1 where outbox_id = $1 and state = 'open' and lease_token = $2",
         claimed.outbox_id,
         token,
         claimed.may_have_left,

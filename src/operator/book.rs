@@ -116,9 +116,9 @@ pub(super) struct Bet {
     pub bet_amount: Option<Amount4>,
     pub state: BetState,
     pub win_amount: Option<Amount4>,
-    /// The first debit that arrived.
+    /// What the first debit that arrived said of the game and of times.
     #[serde(skip)]
-    pub debit: Option<Transaction>,
+    pub debit: Option<String>,
     history: Vec<Event>,
     #[serde(skip)]
     answered: Vec<Answered>,
@@ -327,7 +327,7 @@ impl Book {
             message_sha256: delivery.message_sha256.clone(),
         });
         if delivery.action == CallbackAction::Bet && bet.debit.is_none() {
-            bet.debit = Some(delivery.transaction.clone());
+            bet.debit = Some(delivery.transaction.said.clone());
         }
         if delivery.action == CallbackAction::Bet && bet.bet_amount.is_none() {
             bet.bet_amount = delivery.transaction.bet_amount;

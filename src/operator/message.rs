@@ -57,32 +57,40 @@ pub(super) struct Transaction {
     pub bet_amount: Option<Amount4>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub win_amount: Option<Amount4>,
-    /// What it says of the game and of times, by the field's name, as it is written.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub said: BTreeMap<String, String>,
+    /// What it says of the game and of times, as it is written: a line for each of [`SAID`], empty where it does not say it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
 }
 
-/// What every message about a bet has to say as its debit did.
-const AS_IN_THE_DEBIT: [&str; 6] = ["platform", "gameType", "gameCode", "gameName", "betType", "betTime"];
-/// Times of other messages: the transaction's is the bet's, and all are in the debit's offset.
-const OTHER_TIMES: [&str; 2] = ["txTime", "updateTime"];
+/// What messages about a bet have to say as its debit did. Those after the bet's time are compared with that.
+const SAID: [&str; 8] = [
+    "platform",
+    "gameType",
+    "gameCode",
+    "gameName",
+    "betType",
+    "betTime",
+    "txTime",
+    "updateTime",
+];
 
 impl Transaction {
-    /// The first field that contradicts the debit of the same bet.
-    pub fn contradiction(&self, debit: &Self) -> Option<&'static str> {
-        let differs = |name: &'static str, other: &str| {
-            let (ours, theirs) = (self.said.get(name)?, debit.said.get(other)?);
-            (ours != theirs).then_some(name)
-        };
+    /// The first field that contradicts what the debit of the same bet said.
+    pub fn contradiction(&self, debit: &str) -> Option<&'static str> {
+        let debit: Vec<&str> = debit.lines().collect();
+        let bet_time = debit.get(5).copied().unwrap_or_default();
         // The last six characters within the quotes are the offset.
-        let offset = |time: &String| time.get(time.len().saturating_sub(7)..).map(str::to_owned);
-        AS_IN_THE_DEBIT
-            .into_iter()
-            .find_map(|name| differs(name, name))
-            .or_else(|| differs("txTime", "betTime"))
-            .or_else(|| {
-                let (ours, theirs) = (self.said.get("updateTime")?, debit.said.get("betTime")?);
-                (offset(ours) != offset(theirs)).then_some("updateTime")
+        let offset = |time: &str| time.get(time.len().saturating_sub(7)..).map(str::to_owned);
+        SAID.into_iter()
+            .zip(self.said.lines())
+            .enumerate()
+            .find_map(|(place, (name, said))| {
+                let contradicts = match name {
+                    "txTime" => said != bet_time,
+                    "updateTime" => offset(said) != offset(bet_time),
+                    _ => debit.get(place).is_some_and(|debit| !debit.is_empty() && said != *debit),
+                };
+                (!said.is_empty() && !bet_time.is_empty() && contradicts).then_some(name)
             })
     }
 }
@@ -207,11 +215,7 @@ fn transaction(action: CallbackAction, fields: &BTreeMap<String, Box<RawValue>>)
         currency: text("currency"),
         bet_amount: amount("betAmount"),
         win_amount: amount("winAmount"),
-        said: AS_IN_THE_DEBIT
-            .into_iter()
-            .chain(OTHER_TIMES)
-            .filter_map(|name| Some((name.to_owned(), fields.get(name)?.get().to_owned())))
-            .collect(),
+        said: SAID.map(|name| fields.get(name).map_or("", |value| value.get())).join("\n"),
     })
 }
 
