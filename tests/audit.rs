@@ -553,6 +553,10 @@ async fn broken_nonces_and_commitments_are_found() {
             "update wallet_audit set message = replace(message, '10.00', '10.0') where action = 'bet'",
         ),
         ("calls_as_stored", "delete from outbox where action = 'voidBet'"),
+        (
+            "successes_founded",
+            "update outbox set lapsed_claims = 0; update wallet_audit set status = '1038' where action = 'settle'",
+        ),
     ] {
         expect_found_in_database(check, statements).await;
     }
@@ -729,7 +733,7 @@ async fn the_command_says_it_in_a_table_and_in_json_and_exits_1() {
     let (status, said) = command(&copy, &[]).await;
     assert_eq!(status, Some(0), "{said}");
     assert!(
-        said.contains("ok        sums_agree") && said.contains("0 violations in 24 checks"),
+        said.contains("ok        sums_agree") && said.contains("0 violations in 25 checks"),
         "{said}"
     );
     copy.sql("update player_seeds set nonce = nonce + 1 where user_id = 'alice'");

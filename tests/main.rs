@@ -1,6 +1,7 @@
 //! The one integration test binary: a module per subject.
 
 mod access;
+mod attempts;
 mod audit;
 mod bad_input;
 mod budget;

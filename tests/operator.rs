@@ -283,6 +283,61 @@ async fn a_repeat_with_other_bytes_is_refused_and_noted() {
 }
 
 #[tokio::test]
+async fn what_contradicts_its_debit_is_refused_and_noted() {
+    let settle = settle_text("bet-1", 1000, 1500);
+    let cases = [
+        (settle.replace("chicken-road-two", "another-road"), "another_game_code"),
+        (settle.replace("chicken-road-2", "another road"), "another_game_name"),
+        (settle.replace("\"In-out\"", "\"Elsewhere\""), "another_platform"),
+        (settle.replace("\"CRASH\"", "\"STEP\""), "another_game_type"),
+        (settle.replace("\"betType\":null", "\"betType\":\"any\""), "another_bet_type"),
+        (settle.replace("14:04:06.115+08:00", "11:34:06.115+05:30"), "another_time"),
+        (
+            cancel_text("bet-1").replace("chicken-road-two", "another-road"),
+            "another_game_code",
+        ),
+        (
+            void_text("bet-1", 1000).replace("chicken-road-2", "another road"),
+            "another_game_name",
+        ),
+        (
+            void_text("bet-1", 1000).replace("14:04:06.115+08:00", "11:34:06.115+05:30"),
+            "another_time",
+        ),
+    ];
+    for (message, violation) in cases {
+        let simulator = Simulator::start().await;
+        assert_eq!(simulator.status(&bet_text("bet-1", 1000)).await, "0000");
+        assert_eq!(simulator.status(&message).await, "1036", "{violation}");
+        assert_eq!(simulator.violations().await, [violation], "{message}");
+        assert_eq!(simulator.bet_state("bet-1").await.as_deref(), Some("bet"), "{violation}");
+        assert_eq!(simulator.status(&settle).await, "0000", "the right one is taken all the same");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_can_lie_about_what_it_has_not_done_alone() {
+    let simulator = Simulator::start().await;
+    for (id, message) in [
+        ("settled", settle_text("settled", 1000, 1500)),
+        ("voided", void_text("voided", 1000)),
+        ("cancelled", cancel_text("cancelled")),
+    ] {
+        assert_eq!(simulator.status(&bet_text(id, 1000)).await, "0000");
+        let lie = json!({ "kind": "refuse", "status": "1038" });
+        simulator
+            .put_faults(json!({ "settle": lie, "voidBet": lie, "cancelBet": lie }))
+            .await;
+        assert_eq!(simulator.status(&message).await, "1038");
+        assert_eq!(simulator.bet_state(id).await.as_deref(), Some("bet"), "nothing was done");
+        simulator.delete_faults().await;
+        assert_eq!(simulator.status(&message).await, "0000");
+        assert_eq!(simulator.bet_state(id).await.as_deref(), Some(id));
+    }
+    simulator.assert_no_violations().await;
+}
+
+#[tokio::test]
 async fn what_does_not_fit_the_state_of_a_bet_moves_nothing() {
     let simulator = Simulator::start().await;
     for id in ["settled", "voided", "cancelled"] {

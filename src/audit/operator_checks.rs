@@ -202,6 +202,8 @@ impl<'a> OperatorChecks<'a> {
         self.states.look();
         let state = entry.map(|entry| entry.state);
         let may_meet = may_meet(bet.row.state, state)
+            // A debit that never came, as the operator itself says of its cancel.
+            || (state.is_none() && bet.row.state == BetState::Cancelled && bet.was_denied())
             // A stake that the operator had given back by a cancel, whatever the copy says of the bet.
             || (bet.row.state == BetState::Voided
                 && state == Some(LedgerState::Cancelled)

@@ -34,6 +34,10 @@ pub async fn check(connection: &mut PgConnection, limits: &Limits) -> Result<Vec
         "calls_as_stored",
         "every attempt of a call carried the bytes that are stored for it",
     );
+    let successes = Check::new(
+        "successes_founded",
+        "no settle, cancel or void counts as done by \"already applied\" before an attempt of it may have left",
+    );
     Ok(vec![
         with(one_open, sizes.bets, audit_checks::overlapping_bets(connection).await?),
         with(
@@ -49,6 +53,7 @@ pub async fn check(connection: &mut PgConnection, limits: &Limits) -> Result<Vec
             sizes.calls,
             audit_checks::rewritten_messages(connection, limits.retention_days).await?,
         ),
+        with(successes, sizes.calls, audit_checks::unfounded_successes(connection).await?),
     ])
 }
 

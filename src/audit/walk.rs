@@ -52,6 +52,11 @@ impl BetInFull {
         self.calls.iter().filter(move |call| call.action == action)
     }
 
+    /// The operator said of a cancel that it knows no such bet, and that ended it.
+    pub fn was_denied(&self) -> bool {
+        self.calls_of("cancelBet").any(|call| call.state == "done" && call.is_denied)
+    }
+
     /// Two people have brought it to its end, by other means than an operator's answer.
     pub fn was_resolved_by_people(&self) -> bool {
         self.calls.iter().any(|call| call.state == "resolved")

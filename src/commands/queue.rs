@@ -5,8 +5,38 @@ use chrono::SecondsFormat;
 
 use super::{Failure, SettingsOptions};
 use crate::ledger::Ledger;
-use crate::ledger::outbox::{self, Entry, Resolution};
+use crate::ledger::outbox::{self, Entry, PastCall, Resolution, Selection};
 use crate::play::context::ledger_settings;
+
+/// Calls about a bet that `queue show` shows, the latest ones.
+const SHOWN_CALLS: i64 = 200;
+
+/// One row, or all that some words describe.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Rows {
+    /// The row's id, as `queue list` shows it.
+    #[arg(required_unless_present_any = ["agent", "action", "all"], conflicts_with_all = ["agent", "action", "all"])]
+    id: Option<i64>,
+    /// All rows of this operator.
+    #[arg(long)]
+    agent: Option<String>,
+    /// All rows with this action.
+    #[arg(long, value_parser = ["settle", "voidBet", "cancelBet"])]
+    action: Option<String>,
+    /// All rows, or all of the operator and the action that are named.
+    #[arg(long)]
+    all: bool,
+}
+
+impl From<Rows> for Selection {
+    fn from(rows: Rows) -> Self {
+        Self {
+            outbox_id: rows.id,
+            agent_id: rows.agent,
+            action: rows.action,
+        }
+    }
+}
 
 /// Looks at and decides about owed calls.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -19,26 +49,26 @@ pub enum QueueCommand {
         #[arg(long, default_value_t = 100)]
         limit: i64,
     },
-    /// Shows one row with its message.
+    /// Shows one row with its message and the calls that were made about its bet.
     Show {
         #[command(flatten)]
         settings: SettingsOptions,
         /// The row's id, as `queue list` shows it.
         id: i64,
     },
-    /// Gives a row back to the retries, due now.
+    /// Gives rows back to the retries, due now. What waited for people gets a fresh course of attempts.
     Retry {
         #[command(flatten)]
         settings: SettingsOptions,
-        /// The row's id, as `queue list` shows it.
-        id: i64,
+        #[command(flatten)]
+        rows: Rows,
     },
-    /// Declares a row settled by other means, which brings its bet to its end.
+    /// Declares rows that wait for people settled by other means, which brings their bets to their end.
     Resolve {
         #[command(flatten)]
         settings: SettingsOptions,
-        /// The row's id, as `queue list` shows it.
-        id: i64,
+        #[command(flatten)]
+        rows: Rows,
         /// Who decided.
         #[arg(long)]
         decided_by: String,
@@ -69,27 +99,17 @@ pub async fn run(command: QueueCommand) -> Result<(), Failure> {
                 print_line(&entry);
             }
         }
-        QueueCommand::Show { settings, id } => {
-            let entry = ledger(&settings)?
-                .run(async |connection| outbox::entry(connection, id).await)
-                .await?;
-            let entry = entry.ok_or("there is no such row")?;
-            print_line(&entry);
-            println!(
-                "made {}\n{}",
-                entry.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
-                entry.message
-            );
-        }
-        QueueCommand::Retry { settings, id } => {
+        QueueCommand::Show { settings, id } => show(&ledger(&settings)?, id).await?,
+        QueueCommand::Retry { settings, rows } => {
+            let selection = rows.into();
             let done = ledger(&settings)?
-                .run(async |connection| outbox::retry_now(connection, id).await)
+                .run(async |connection| outbox::retry_now(connection, &selection).await)
                 .await?;
-            say(done, "it is due now", "there is no such row, or it is done")?;
+            say(&selection, done, "due now", "there is no such row, or it is done")?;
         }
         QueueCommand::Resolve {
             settings,
-            id,
+            rows,
             decided_by,
             confirmed_by,
             reason,
@@ -103,15 +123,21 @@ pub async fn run(command: QueueCommand) -> Result<(), Failure> {
                 confirmed_by,
                 reason,
             };
+            let selection = rows.into();
             let done = ledger(&settings)?
-                .run(async |connection| outbox::resolve(connection, id, &resolution).await)
+                .run(async |connection| outbox::resolve(connection, &selection, &resolution).await)
                 .await;
             let done = done.map_err(|error| match error.constraint() {
                 Some("queue_resolutions_two_people") => "--confirmed-by: two different people decide".into(),
                 Some("queue_resolutions_reason_given") => "--reason: at least ten characters".into(),
                 _ => Failure::from(error),
             })?;
-            say(done, "it is resolved", "there is no such row that waits for people")?;
+            say(
+                &selection,
+                done.unsigned_abs(),
+                "resolved",
+                "there is no such row that waits for people",
+            )?;
         }
     }
     Ok(())
@@ -143,11 +169,41 @@ fn due(entry: &Entry) -> String {
     }
 }
 
-fn say(done: bool, success: &str, failure: &'static str) -> Result<(), Failure> {
-    if done {
-        println!("{success}");
-        Ok(())
-    } else {
-        Err(failure.into())
+async fn show(ledger: &Ledger, id: i64) -> Result<(), Failure> {
+    let entry = ledger.run(async |connection| outbox::entry(connection, id).await).await?;
+    let entry = entry.ok_or("there is no such row")?;
+    let calls = ledger
+        .run(async |connection| outbox::calls_made(connection, entry.sequence, SHOWN_CALLS).await)
+        .await?;
+    print_line(&entry);
+    println!(
+        "made {}\n{}\nthe calls about its bet:",
+        entry.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        entry.message
+    );
+    calls.iter().for_each(print_call);
+    Ok(())
+}
+
+/// One call on one line, whatever an operator answered.
+fn print_call(call: &PastCall) {
+    let http_status = call.http_status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+    println!(
+        "{}  {:<9}  {:<8}  {:<12}  HTTP {http_status:<3}  {:>6} ms  {}",
+        call.at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        call.action,
+        call.outcome,
+        call.status.as_deref().unwrap_or("-"),
+        call.duration_ms,
+        call.answer.as_deref().unwrap_or("-").escape_debug(),
+    );
+}
+
+fn say(selection: &Selection, rows: u64, done: &str, failure: &'static str) -> Result<(), Failure> {
+    match (rows, selection.outbox_id) {
+        (0, _) => return Err(failure.into()),
+        (_, Some(_)) => println!("it is {done}"),
+        (rows, None) => println!("{rows} rows are {done}"),
     }
+    Ok(())
 }

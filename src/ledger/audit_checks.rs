@@ -239,6 +239,36 @@ pub async fn rewritten_messages(connection: &mut PgConnection, retention_days: i
     .await?)
 }
 
+/// Calls that count as done because the operator said "already applied" (1016, 1038), although by the record nothing of the kind may
+/// have reached it before: no earlier call was made but such as were answered in the same way, and no claim was lost.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn unfounded_successes(connection: &mut PgConnection) -> Result<Vec<Finding>, LedgerError> {
+    Ok(sqlx::query_as!(
+        Finding,
+        r#"with sent as (
+               select audit_id, sequence, agent_id, action, outcome, status from wallet_audit
+               where sequence is not null and action in ('cancelBet', 'settle', 'voidBet')
+               union all select audit_id, sequence, agent_id, action, outcome, status from wallet_audit_archive
+               where sequence is not null and action in ('cancelBet', 'settle', 'voidBet')),
+           reached as (
+               select sequence, action, min(audit_id) as first_id from sent
+               where not (status in ('1016', '1038') or status in ('not_sent', 'busy', 'breaker_open', 'too_late', 'address_refused'))
+               group by sequence, action),
+           wrong as materialized (
+               select 'call ' || audit_id as subject,
+                      format('the %s of the bet with sequence %s counts as done by %s, and nothing may have left before', action, sequence, status)
+                          as detail
+               from sent left join reached using (sequence, action)
+               where outcome = 'applied' and status in ('1016', '1038') and (first_id is null or first_id > audit_id)
+                   and (select max(lapsed_claims) from outbox where outbox.sequence = sent.sequence and outbox.action = sent.action) = 0)
+           select subject as "subject!", detail as "detail!", (select count(*) from wrong) as "total!" from wrong limit 5"#
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
 /// Texts that operators saw and that have something in them that is as long as a seed. There should be none.
 ///
 /// # Errors

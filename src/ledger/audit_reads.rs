@@ -106,6 +106,8 @@ pub struct OwedCall {
     pub action: String,
     pub message: String,
     pub state: String,
+    /// The operator said last that it knows no such bet.
+    pub is_denied: bool,
     /// For how long nobody has done what is due: in seconds, negative when it is not due yet or somebody holds it.
     pub overdue_s: i64,
 }
@@ -118,6 +120,7 @@ pub async fn owed_calls(connection: &mut PgConnection, sequences: &[i64]) -> Res
     Ok(sqlx::query_as!(
         OwedCall,
         r#"select sequence, outbox_id, action, message, state,
+                  coalesce(last_status in ('1017', '1039', '1044'), false) as "is_denied!",
                   extract(epoch from now() - greatest(due_at, leased_until))::bigint as "overdue_s!"
            from outbox where sequence = any($1) order by outbox_id"#,
         sequences

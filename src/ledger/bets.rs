@@ -332,10 +332,11 @@ pub async fn record_cancelling(
                from player where sequence = $1 and state = 'PENDING' returning bets.agent_id, user_id, nonce, user_seed, created_at)"#,
         r#",
            queued as (
-               insert into outbox (sequence, agent_id, action, message, due_at)
-               select $1, agent_id, 'cancelBet', $4, due_at from ended, lateral (values
-                   (now()),
-                   (created_at + make_interval(secs => $5::bigint::double precision / 1000 + $6::bigint::double precision))) as plan (due_at)),
+               insert into outbox (sequence, agent_id, action, message, due_at, debit_is_over_at)
+               select $1, agent_id, 'cancelBet', $4, due_at, debit_is_over_at
+               from ended, lateral (values
+                   (created_at + make_interval(secs => $5::bigint::double precision / 1000 + $6::bigint::double precision))) as plan (debit_is_over_at),
+                   lateral (values (now()), (debit_is_over_at)) as sending (due_at)),
            audited as (
                insert into wallet_audit (sequence, agent_id, action, message, outcome, status, http_status, answer, duration_ms)
                select $1, $7, $8, $9, $10, $11, $12, $13, $14 where $7::text is not null)
@@ -366,13 +367,15 @@ pub struct EndOfRound<'a> {
     /// The exact text of the settle, or of the voidBet where the round is void.
     pub message: &'a str,
     pub next: &'a NextSeed,
-    /// Whoever commits the end also sends the call; the outbox row is born claimed.
+    /// The text of the debit that the message above goes by. The row must have the same.
+    pub debit: &'a str,
+    /// Whoever commits the end also sends the call; the outbox row is born claimed, as one that may have left.
     pub lease_token: &'a str,
     pub lease_s: i64,
 }
 
 /// Commits an end: the transition, the outbox row, the reveal of the seed and the rotation, in one statement. Returns the
-/// outbox row's id; `None`: the row was no longer PLACED, and nothing was done.
+/// outbox row's id; `None`: the row was no longer PLACED or its debit is another, and nothing was done.
 ///
 /// # Errors
 /// When PostgreSQL refuses it; the next request or sweep that sees the ended session finishes it.
@@ -390,10 +393,11 @@ pub async fn commit_end(connection: &mut PgConnection, end: &EndOfRound<'_>) -> 
     Ok(ending!(
         r#"ended as (
                update bets set state = $4, end_reason = $5, last_lane = $6, coefficient_hundredths = $7, payout_minor = $8, ended_at = now()
-               from player where sequence = $1 and state = 'PLACED' returning bets.agent_id, user_id, nonce, user_seed)"#,
+               from player where sequence = $1 and state = 'PLACED' and message = $13
+               returning bets.agent_id, user_id, nonce, user_seed)"#,
         r#"
-           insert into outbox (sequence, agent_id, action, message, attempts, lease_token, leased_until)
-           select $1, agent_id, $9, $10, 1, $11, now() + make_interval(secs => $12::bigint::double precision) from ended
+           insert into outbox (sequence, agent_id, action, message, attempts, lease_token, leased_until, may_have_left)
+           select $1, agent_id, $9, $10, 1, $11, now() + make_interval(secs => $12::bigint::double precision), true from ended
            returning outbox_id"#,
         end.sequence,
         end.next.sealed,
@@ -407,6 +411,7 @@ pub async fn commit_end(connection: &mut PgConnection, end: &EndOfRound<'_>) -> 
         end.message,
         end.lease_token,
         end.lease_s,
+        end.debit,
     )
     .fetch_optional(connection)
     .await?)

@@ -68,6 +68,16 @@ pub async fn by_sequence(connection: &mut PgConnection, sequence: i64) -> Result
         .await?)
 }
 
+/// The exact text of a bet's debit.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn debit_of(connection: &mut PgConnection, sequence: i64) -> Result<Option<String>, LedgerError> {
+    Ok(sqlx::query_scalar!("select message from bets where sequence = $1", sequence)
+        .fetch_optional(connection)
+        .await?)
+}
+
 /// One bet of a player, by its id; also one that was archived.
 ///
 /// # Errors

@@ -116,6 +116,9 @@ pub(super) struct Bet {
     pub bet_amount: Option<Amount4>,
     pub state: BetState,
     pub win_amount: Option<Amount4>,
+    /// What the first debit that arrived said of the game and of times.
+    #[serde(skip)]
+    pub debit: Option<String>,
     history: Vec<Event>,
     #[serde(skip)]
     answered: Vec<Answered>,
@@ -304,6 +307,7 @@ impl Book {
             bet_amount: None,
             state: BetState::Refused,
             win_amount: None,
+            debit: None,
             history: Vec::new(),
             answered: Vec::new(),
         }));
@@ -322,6 +326,9 @@ impl Book {
             applied,
             message_sha256: delivery.message_sha256.clone(),
         });
+        if delivery.action == CallbackAction::Bet && bet.debit.is_none() {
+            bet.debit = Some(delivery.transaction.said.clone());
+        }
         if delivery.action == CallbackAction::Bet && bet.bet_amount.is_none() {
             bet.bet_amount = delivery.transaction.bet_amount;
             bet.currency.clone_from(&delivery.transaction.currency);

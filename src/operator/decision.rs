@@ -37,6 +37,9 @@ pub(super) fn decide(delivery: &Delivery, bet: Option<&Bet>, player: &Player, cu
     if amount_differs {
         return violated("1036", "another_bet_amount");
     }
+    if let Some(field) = bet.debit.as_ref().and_then(|debit| transaction.contradiction(debit)) {
+        return violated("1036", another(field));
+    }
     match (delivery.action, bet.state) {
         (CallbackAction::Bet, BetState::Cancelled | BetState::CancelledBeforeBet) => refused("1043"),
         (CallbackAction::Bet, _) => first_bet(transaction, player, currencies),
@@ -51,6 +54,18 @@ pub(super) fn decide(delivery: &Delivery, bet: Option<&Bet>, player: &Player, cu
         (_, BetState::Settled) => violated("1025", "of_a_settled_bet"),
         (_, BetState::Voided) => violated("1025", "of_a_voided_bet"),
         (_, BetState::Bet) => violated("1025", "of_an_open_bet"),
+    }
+}
+
+/// The violation of a message that says another thing of a bet than its debit did.
+fn another(field: &'static str) -> &'static str {
+    match field {
+        "platform" => "another_platform",
+        "gameType" => "another_game_type",
+        "gameCode" => "another_game_code",
+        "gameName" => "another_game_name",
+        "betType" => "another_bet_type",
+        _ => "another_time",
     }
 }
 

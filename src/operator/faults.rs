@@ -20,6 +20,9 @@
 //! | `duplicate` | it is delivered twice; with `delayMs`, the second time so much later and after the answer |
 //! | `wrong_id` | it is done, and the answer is about another player and bet |
 //!
+//! `refuse` with 1016 or 1038 is an operator that lies: "already applied" to what it has not done. Something that it has done before is
+//! answered as it was then.
+//!
 //! `delayMs` delays every other kind too, before it is done. With `"held": true` a delay lasts until the fault is taken back
 //! (replaced or cleared) and not for `delayMs`.
 

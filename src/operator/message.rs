@@ -57,6 +57,42 @@ pub(super) struct Transaction {
     pub bet_amount: Option<Amount4>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub win_amount: Option<Amount4>,
+    /// What it says of the game and of times, as it is written: a line for each of [`SAID`], empty where it does not say it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
+}
+
+/// What messages about a bet have to say as its debit did. Those after the bet's time are compared with that.
+const SAID: [&str; 8] = [
+    "platform",
+    "gameType",
+    "gameCode",
+    "gameName",
+    "betType",
+    "betTime",
+    "txTime",
+    "updateTime",
+];
+
+impl Transaction {
+    /// The first field that contradicts what the debit of the same bet said.
+    pub fn contradiction(&self, debit: &str) -> Option<&'static str> {
+        let debit: Vec<&str> = debit.lines().collect();
+        let bet_time = debit.get(5).copied().unwrap_or_default();
+        // The last six characters within the quotes are the offset.
+        let offset = |time: &str| time.get(time.len().saturating_sub(7)..).map(str::to_owned);
+        SAID.into_iter()
+            .zip(self.said.lines())
+            .enumerate()
+            .find_map(|(place, (name, said))| {
+                let contradicts = match name {
+                    "txTime" => said != bet_time,
+                    "updateTime" => offset(said) != offset(bet_time),
+                    _ => debit.get(place).is_some_and(|debit| !debit.is_empty() && said != *debit),
+                };
+                (!said.is_empty() && !bet_time.is_empty() && contradicts).then_some(name)
+            })
+    }
 }
 
 /// Why a message is refused.
@@ -179,6 +215,7 @@ fn transaction(action: CallbackAction, fields: &BTreeMap<String, Box<RawValue>>)
         currency: text("currency"),
         bet_amount: amount("betAmount"),
         win_amount: amount("winAmount"),
+        said: SAID.map(|name| fields.get(name).map_or("", |value| value.get())).join("\n"),
     })
 }
 

@@ -50,7 +50,9 @@ pub async fn balance(context: &Context, player: &Player) -> Result<Balance, Refu
         tracing::warn!(%error, "a balance enquiry could not be audited");
     }
     match call.outcome {
-        Outcome::Applied { balance: Some(balance) } => {
+        Outcome::Applied {
+            balance: Some(balance), ..
+        } => {
             let places = accounts::decimal_places(context, &agent, &player.currency).map_err(|_| Refusal::Unavailable)?;
             Ok(Balance {
                 currency: player.currency.clone(),
@@ -60,7 +62,7 @@ pub async fn balance(context: &Context, player: &Player) -> Result<Balance, Refu
         Outcome::Declined { status } => Err(Refusal::AgentRejected { status }),
         // Only what an operator answers on purpose is passed on.
         Outcome::Unknown { status: Some(status), .. } if is_definite_refusal(&status) => Err(Refusal::AgentRejected { status }),
-        Outcome::Applied { balance: None } | Outcome::Unknown { .. } => Err(Refusal::Unavailable),
+        Outcome::Applied { balance: None, .. } | Outcome::Unknown { .. } => Err(Refusal::Unavailable),
     }
 }
 

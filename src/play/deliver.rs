@@ -12,16 +12,19 @@ use crate::failpoint;
 use crate::game::player::AgentId;
 use crate::ledger::LedgerError;
 use crate::ledger::calls::CallRecord;
-use crate::ledger::outbox::{self, Again, Claimed};
+use crate::ledger::outbox::{self, Again, Claimed, Trace};
 use crate::live::keys;
 use crate::play::context::{Context, call_timeout, endpoint};
-use crate::wallet::status::is_no_such_bet;
+use crate::wallet::status::{is_already_applied, is_no_such_bet};
 use crate::wallet::{Action, AgentEndpoint, Attempt, Call, Outcome};
 
 /// How long a retry lock spares other servers the work, in seconds. Nothing rests on it.
 const RETRY_LOCK_TTL_S: u64 = 300;
 /// Calls from the outbox to one agent that one server has in flight at once; the rest waits its turn.
 const DELIVERIES_PER_AGENT: usize = 64;
+
+/// After so many answers "already applied" to attempts before which none may have left, people ask the operator what it means.
+const INCREDIBLE_SUCCESSES: i32 = 3;
 
 /// So many of them have to be free before more is claimed for an agent to which all were in use: each claim is a statement.
 const WORTH_A_CLAIM: usize = DELIVERIES_PER_AGENT / 4;
@@ -52,7 +55,7 @@ impl Deliveries {
 /// What the audit keeps of a call.
 pub fn record_of<'a>(agent_id: &'a str, action: &'a str, message: &'a str, call: &'a Call) -> CallRecord<'a> {
     let (outcome, status) = match &call.outcome {
-        Outcome::Applied { .. } => ("applied", Some("0000")),
+        Outcome::Applied { status, .. } => ("applied", Some(status.as_str())),
         Outcome::Declined { status } => ("declined", Some(status.as_str())),
         Outcome::Unknown { reason, status } => ("unknown", Some(status.as_deref().unwrap_or(reason.as_str()))),
     };
@@ -160,6 +163,7 @@ async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &st
         && matches!(context.live.acquire(lock, &lock_token, RETRY_LOCK_TTL_S).await, Ok(false))
         && !row.lapsed
     {
+        note_unsent(context, row, token).await;
         return false;
     }
     let was_taken = deliver(context, row, token).await;
@@ -167,6 +171,17 @@ async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &st
         let _ = context.live.release(lock, &lock_token).await;
     }
     was_taken
+}
+
+/// A row that was claimed is not sent. It stays claimed, and is due again after its lease.
+async fn note_unsent(context: &Context, row: &Claimed, token: &str) {
+    let noted = context
+        .ledger
+        .run(async |connection| outbox::note_unsent(connection, row, token).await)
+        .await;
+    if let Err(error) = noted {
+        tracing::debug!(%error, outbox_id = row.outbox_id, "a row that was not sent counts as one that may have been");
+    }
 }
 
 /// Sends one claimed row and records what came of it; whether the operator took it.
@@ -178,10 +193,11 @@ pub async fn deliver(context: &Context, row: &Claimed, token: &str) -> bool {
             agent = row.agent_id,
             "a row of the outbox has no agent to go to"
         );
+        note_unsent(context, row, token).await;
         return false;
     };
     let timeout = call_timeout(&context.settings);
-    let attempt = if row.attempts > 1 {
+    let attempt = if row.is_repeat {
         Attempt::repeat(timeout)
     } else {
         Attempt::first(timeout)
@@ -190,25 +206,58 @@ pub async fn deliver(context: &Context, row: &Claimed, token: &str) -> bool {
     failpoint::reach(if action == Action::Settle { "K13" } else { "K16" });
     let record = record_of(&row.agent_id, &row.action, &row.message, &call);
     let recorded = match &call.outcome {
-        Outcome::Applied { .. } => {
-            let complete = context
-                .ledger
-                .run(async |connection| outbox::complete(connection, row.outbox_id, row.sequence, &record).await)
-                .await;
-            complete.map(|_| ())
-        }
-        Outcome::Declined { .. } | Outcome::Unknown { .. } => {
-            let again = again(context, row, record.status.unwrap_or_default());
-            context
-                .ledger
-                .run(async |connection| outbox::put_off(connection, row, token, &record, again).await)
-                .await
-        }
+        Outcome::Applied { .. } => complete(context, row, &record).await,
+        Outcome::Declined { .. } | Outcome::Unknown { .. } => without_success(context, row, token, action, &call, &record).await,
     };
     if let Err(error) = recorded {
         tracing::warn!(%error, outbox_id = row.outbox_id, "the answer to a call could not be recorded; it is sent again");
     }
     matches!(call.outcome, Outcome::Applied { .. })
+}
+
+async fn complete(context: &Context, row: &Claimed, record: &CallRecord<'_>) -> Result<(), LedgerError> {
+    let complete = context
+        .ledger
+        .run(async |connection| outbox::complete(connection, row.outbox_id, row.sequence, record).await)
+        .await;
+    complete.map(|_| ())
+}
+
+/// Records a call that did not succeed, and when it is made again. That the operator knows no such bet ends a cancel of a debit that
+/// was never confirmed and can no longer be on its way.
+async fn without_success(
+    context: &Context,
+    row: &Claimed,
+    token: &str,
+    action: Action,
+    call: &Call,
+    record: &CallRecord<'_>,
+) -> Result<(), LedgerError> {
+    let status = record.status.unwrap_or_default();
+    let trace = match &call.outcome {
+        _ if !call.sent => Trace::None,
+        Outcome::Unknown { status: Some(status), .. } if !row.is_repeat && is_already_applied(status) => Trace::Unfounded,
+        _ => Trace::MayHaveLeft,
+    };
+    let again = if action == Action::CancelBet && is_no_such_bet(status) {
+        let was_confirmed = context
+            .ledger
+            .run(async |connection| outbox::debit_was_confirmed(connection, row.sequence).await)
+            .await?;
+        match (was_confirmed, row.debit_is_over) {
+            (true, _) => for_people(row, status),
+            (false, true) => return complete(context, row, record).await,
+            (false, false) => Again::AfterDebit {
+                delay_ms: delay_ms(context, row),
+            },
+        }
+    } else {
+        again(context, row, trace, status)
+    };
+    context
+        .ledger
+        .run(async |connection| outbox::put_off(connection, row, token, record, trace, again).await)
+        .await
 }
 
 async fn destination(context: &Context, row: &Claimed) -> Option<(AgentEndpoint, Action)> {
@@ -218,27 +267,37 @@ async fn destination(context: &Context, row: &Claimed) -> Option<(AgentEndpoint,
 }
 
 /// When a call that did not succeed is made again.
-fn again(context: &Context, row: &Claimed, status: &str) -> Again {
-    let wallet = &context.settings.wallet;
-    let too_old = u64::try_from(row.age_s).is_ok_and(|age_s| age_s >= wallet.human_after_s);
-    if too_old || is_no_such_bet(status) {
-        tracing::error!(
-            outbox_id = row.outbox_id,
-            agent = row.agent_id,
-            action = row.action,
-            status,
-            "a call needs a person's decision"
-        );
-        return Again::NeedsHuman;
+fn again(context: &Context, row: &Claimed, trace: Trace, status: &str) -> Again {
+    let too_old = u64::try_from(row.age_s).is_ok_and(|age_s| age_s >= context.settings.wallet.human_after_s);
+    let is_incredible = trace == Trace::Unfounded && row.unfounded_successes + 1 >= INCREDIBLE_SUCCESSES;
+    if too_old || is_incredible || is_no_such_bet(status) {
+        return for_people(row, status);
     }
+    Again::After {
+        delay_ms: delay_ms(context, row),
+    }
+}
+
+fn for_people(row: &Claimed, status: &str) -> Again {
+    tracing::error!(
+        outbox_id = row.outbox_id,
+        agent = row.agent_id,
+        action = row.action,
+        status,
+        "a call needs a person's decision"
+    );
+    Again::NeedsHuman
+}
+
+/// How long to wait after this attempt.
+fn delay_ms(context: &Context, row: &Claimed) -> i64 {
+    let wallet = &context.settings.wallet;
     // The schedule's first wait comes after the first attempt.
     let place = usize::try_from(row.attempts.saturating_sub(1))
         .unwrap_or(usize::MAX)
         .min(wallet.retry_schedule_s.len().saturating_sub(1));
     let delay_s = wallet.retry_schedule_s.get(place).copied().unwrap_or(60);
-    Again::After {
-        delay_ms: jittered_ms(delay_s, wallet.retry_jitter_percent, context.chance.bytes_32()[0]),
-    }
+    jittered_ms(delay_s, wallet.retry_jitter_percent, context.chance.bytes_32()[0])
 }
 
 /// A delay moved by up to `percent` either way, so that rows that failed together do not come back together.

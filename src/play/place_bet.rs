@@ -289,7 +289,7 @@ async fn debit(
     };
     failpoint::reach("K4");
     match &call.outcome {
-        Outcome::Applied { balance } => {
+        Outcome::Applied { balance, .. } => {
             let balance = balance.as_ref().map(|balance| in_currency(balance, order.decimal_places));
             let facts = road.map_err(unwritable)?;
             confirm(context, &bet, &call, &facts, lock_token, balance).await

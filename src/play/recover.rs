@@ -19,7 +19,7 @@ use crate::play::round::{RoundFacts, facts_of_bet, player_of, stake_of};
 use crate::play::settle::Finished;
 use crate::play::view::RoundView;
 use crate::play::{Refusal, deliver, settle};
-use crate::wallet::message::{BetFacts, cancel_message};
+use crate::wallet::message::{BetFacts, Debit, cancel_message};
 
 /// Open rounds that one pipelined read asks for.
 const SWEEP_BATCH: i64 = 500;
@@ -194,10 +194,17 @@ async fn cancel(context: &Context, sequence: i64) -> Result<bool, SweepError> {
     else {
         return Ok(false);
     };
-    let player = player_of(&bet)?;
+    let Some(debit) = context
+        .ledger
+        .run(async |connection| history::debit_of(connection, sequence).await)
+        .await?
+    else {
+        return Ok(false);
+    };
+    let (player, debit) = (player_of(&bet)?, debit_of(context, &debit)?);
     let platform_tx_id = bet.bet_id.to_string();
     // What the operator needs to know stands in the row. The road is not asked for: a seed that cannot be opened must not keep
-    // a stake from being returned. A cancel names no time and no amount, so the agent's offset does not matter.
+    // a stake from being returned.
     let message = cancel_message(&BetFacts {
         platform_tx_id: &platform_tx_id,
         user_id: &bet.user_id,
@@ -206,8 +213,8 @@ async fn cancel(context: &Context, sequence: i64) -> Result<bool, SweepError> {
         decimal_places: u8::try_from(bet.decimal_places).unwrap_or_default(),
         round_id: &platform_tx_id,
         placed_at: bet.placed_at,
-        payload: &context.payload,
-        utc_offset_minutes: 0,
+        payload: &debit.payload,
+        utc_offset_minutes: debit.utc_offset_minutes,
     });
     let (plan, next) = (cancel_plan(context, &message), next_seed(context, &player));
     let cancelled = context
@@ -215,6 +222,14 @@ async fn cancel(context: &Context, sequence: i64) -> Result<bool, SweepError> {
         .run(async |connection| bets::record_cancelling(connection, sequence, None, &plan, &next).await)
         .await?;
     Ok(cancelled)
+}
+
+/// What the stored text of a debit says of its bet.
+///
+/// # Errors
+/// When it is not what this program writes.
+pub fn debit_of(context: &Context, message: &str) -> Result<Debit, LedgerError> {
+    Debit::read(message, &context.payload.settle_type).map_err(|_| LedgerError::Unreadable { what: "bets.message" })
 }
 
 /// Placed rounds: one pipelined read tells how far they have come.

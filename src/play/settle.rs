@@ -15,7 +15,7 @@ use crate::play::place_bet::{next_seed, unwritable};
 use crate::play::round::{RoundFacts, view_of_ended_bet};
 use crate::play::view::RoundView;
 use crate::play::{Refusal, deliver, recover};
-use crate::wallet::message::{SettleFacts, settle_message, void_message};
+use crate::wallet::message::{Debit, SettleFacts, bet_message, settle_message, void_message};
 
 /// The end of a round as its player is told, and who made it durable.
 pub enum Finished {
@@ -65,22 +65,20 @@ async fn commit(context: &Arc<Context>, session: &Session) -> Result<Finished, R
         .await
         .map_err(unwritable)?
         .ok_or(Refusal::Unavailable)?;
-    let message = end_message(context, &facts, &ended, agent.utc_offset_minutes)?;
     let lease_token = context.chance.token();
-    let end = EndOfRound {
-        sequence: session.sequence,
-        ended: &ended,
-        message: &message,
-        next: &next_seed(context, &facts.player()),
-        lease_token: &lease_token,
-        lease_s: i64::try_from(context.settings.wallet.lease_s).unwrap_or(i64::MAX),
+    // The debit is taken to be what it would be today. The statement holds that against the row, so the usual end need not read it.
+    let today = Debit {
+        payload: context.payload.clone(),
+        utc_offset_minutes: agent.utc_offset_minutes,
     };
-    let committed = context
-        .ledger
-        .run(async |connection| bets::commit_end(connection, &end).await)
-        .await
-        .map_err(unwritable)?;
-    let Some(outbox_id) = committed else {
+    let debit_today = debit_text(&facts, &today)?;
+    let mut committed = commit_after(context, session, &facts, &ended, (&debit_today, &today), &lease_token).await?;
+    if committed.is_none()
+        && let Some((text, debit)) = another_debit(context, session.sequence, &debit_today).await?
+    {
+        committed = commit_after(context, session, &facts, &ended, (&text, &debit), &lease_token).await?;
+    }
+    let Some((outbox_id, message)) = committed else {
         return by_row(context, session.sequence).await.map(Finished::Before);
     };
     failpoint::reach("K10");
@@ -94,6 +92,10 @@ async fn commit(context: &Arc<Context>, session: &Session) -> Result<Finished, R
         attempts: 1,
         age_s: 0,
         lapsed: false,
+        may_have_left: false,
+        is_repeat: false,
+        unfounded_successes: 0,
+        debit_is_over: false,
     };
     let view = facts.view_ended(&ended).map_err(|_| Refusal::Unavailable)?;
     settle_soon(context, facts, row, lease_token);
@@ -111,10 +113,61 @@ fn end_of(facts: &RoundFacts, session: &Session) -> Option<Ended> {
     ended.ok()
 }
 
-fn end_message(context: &Context, facts: &RoundFacts, ended: &Ended, utc_offset_minutes: i32) -> Result<String, Refusal> {
+/// Commits the end of a bet with this debit; the id of the outbox row and its message. `None`: the bet is no longer placed, or has
+/// another debit.
+async fn commit_after(
+    context: &Context,
+    session: &Session,
+    facts: &RoundFacts,
+    ended: &Ended,
+    (debit_text, debit): (&str, &Debit),
+    lease_token: &str,
+) -> Result<Option<(i64, String)>, Refusal> {
+    let message = end_message(context, facts, ended, debit)?;
+    let end = EndOfRound {
+        sequence: session.sequence,
+        ended,
+        message: &message,
+        next: &next_seed(context, &facts.player()),
+        debit: debit_text,
+        lease_token,
+        lease_s: i64::try_from(context.settings.wallet.lease_s).unwrap_or(i64::MAX),
+    };
+    let committed = context
+        .ledger
+        .run(async |connection| bets::commit_end(connection, &end).await)
+        .await
+        .map_err(unwritable)?;
+    Ok(committed.map(|outbox_id| (outbox_id, message)))
+}
+
+/// The debit that the row has, if it is not the expected one: the game or the agent had other names or another offset then.
+async fn another_debit(context: &Context, sequence: i64, expected: &str) -> Result<Option<(String, Debit)>, Refusal> {
+    let stored = context
+        .ledger
+        .run(async |connection| history::debit_of(connection, sequence).await)
+        .await
+        .map_err(unwritable)?;
+    let Some(stored) = stored.filter(|stored| stored != expected) else {
+        return Ok(None);
+    };
+    let debit = recover::debit_of(context, &stored).map_err(unwritable)?;
+    Ok(Some((stored, debit)))
+}
+
+/// The text of the debit of a round, had it been made so.
+fn debit_text(facts: &RoundFacts, debit: &Debit) -> Result<String, Refusal> {
     let platform_tx_id = facts.round_id.to_string();
     let bet = facts
-        .bet_facts(&platform_tx_id, &context.payload, utc_offset_minutes)
+        .bet_facts(&platform_tx_id, &debit.payload, debit.utc_offset_minutes)
+        .map_err(|_| Refusal::Unavailable)?;
+    Ok(bet_message(&bet))
+}
+
+fn end_message(context: &Context, facts: &RoundFacts, ended: &Ended, debit: &Debit) -> Result<String, Refusal> {
+    let platform_tx_id = facts.round_id.to_string();
+    let bet = facts
+        .bet_facts(&platform_tx_id, &debit.payload, debit.utc_offset_minutes)
         .map_err(|_| Refusal::Unavailable)?;
     let now = context.clock.now();
     Ok(match ended.reason {

@@ -81,6 +81,7 @@ pub fn outcome(action: Action, attempt: Attempt, subject: &Subject, body: &[u8])
     }
     match status::meaning(action, &answer.status, attempt.repeat) {
         Meaning::Applied => Outcome::Applied {
+            status: shortened(answer.status),
             balance: answer.balance.and_then(exact_decimal),
         },
         Meaning::Declined => Outcome::Declined { status: answer.status },
@@ -139,7 +140,7 @@ mod tests {
 
     fn balance(literal: &str) -> Option<String> {
         match read(Action::GetBalance, &format!(r#"{{"status":"0000","balance":{literal}}}"#)) {
-            Outcome::Applied { balance } => balance.map(|balance| balance.to_string()),
+            Outcome::Applied { balance, .. } => balance.map(|balance| balance.to_string()),
             other => panic!("{other:?}"),
         }
     }
@@ -205,7 +206,10 @@ mod tests {
                 Action::Bet,
                 r#"{"status":"0000","platformTxId":"bet-1","userId":"user1","more":[1]}"#
             ),
-            Outcome::Applied { balance: None }
+            Outcome::Applied {
+                status: "0000".into(),
+                balance: None
+            }
         );
     }
 

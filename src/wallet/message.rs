@@ -62,6 +62,57 @@ pub struct BetFacts<'a> {
     pub utc_offset_minutes: i32,
 }
 
+/// What a stored debit says of its bet. Everything that is said of the bet later says the same, whatever the settings have become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Debit {
+    /// How the game named itself.
+    pub payload: GamePayload,
+    /// The offset of its times, minutes east of UTC.
+    pub utc_offset_minutes: i32,
+}
+
+impl Debit {
+    /// Reads the text of a debit. What a settlement refers to is no part of it and comes from `settle_type`.
+    ///
+    /// # Errors
+    /// When it is no text that [`bet_message`] wrote.
+    pub fn read(message: &str, settle_type: &str) -> Result<Self, DebitError> {
+        let stored: StoredBet = serde_json::from_str(message).map_err(|_| DebitError)?;
+        let [bet] = stored.txns;
+        let bet_time = DateTime::parse_from_rfc3339(&bet.bet_time).map_err(|_| DebitError)?;
+        Ok(Self {
+            payload: GamePayload {
+                platform: bet.platform,
+                game_type: bet.game_type,
+                game_code: bet.game_code,
+                game_name: bet.game_name,
+                settle_type: settle_type.to_owned(),
+            },
+            utc_offset_minutes: bet_time.offset().local_minus_utc() / 60,
+        })
+    }
+}
+
+/// The text is not that of a debit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text of a debit cannot be read")]
+pub struct DebitError;
+
+#[derive(Deserialize)]
+struct StoredBet {
+    txns: [StoredBetTransaction; 1],
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredBetTransaction {
+    platform: String,
+    game_type: String,
+    game_code: String,
+    game_name: String,
+    bet_time: String,
+}
+
 /// A bet and its end.
 #[derive(Clone, Copy, Debug)]
 pub struct SettleFacts<'a> {
@@ -323,6 +374,30 @@ mod tests {
             void_message(&bet, later),
             r#"{"action":"voidBet","txns":[{"platformTxId":"bet-1","userId":"user1","platform":"In-out","gameType":"CRASH","gameCode":"chicken-road-two","gameName":"chicken-road-2","betAmount":10.00,"updateTime":"2020-05-25T14:05:07.115+08:00","roundId":"round-1","voidType":2}]}"#
         );
+    }
+
+    #[test]
+    fn a_debit_says_under_which_names_and_in_which_offset_it_was_made() {
+        for (game_code, utc_offset_minutes) in [("chicken-road-two", 480), ("ch\u{f6}\"ck", -210), ("x", 0)] {
+            let payload = GamePayload {
+                game_code: game_code.into(),
+                game_name: format!("{game_code}!"),
+                ..GamePayload::default()
+            };
+            let facts = BetFacts {
+                utc_offset_minutes,
+                ..bet(&payload)
+            };
+            let debit = Debit::read(&bet_message(&facts), &payload.settle_type);
+            let expected = Debit {
+                payload: payload.clone(),
+                utc_offset_minutes,
+            };
+            assert_eq!(debit, Ok(expected));
+        }
+        for text in ["", "{}", r#"{"action":"bet","txns":[]}"#, r#"{"action":"getBalance","userId":"u"}"#] {
+            assert_eq!(Debit::read(text, "platformTxId"), Err(DebitError), "{text}");
+        }
     }
 
     #[test]

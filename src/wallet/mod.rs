@@ -126,7 +126,7 @@ impl Action {
 /// The circumstances of one send.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    /// These very message bytes may have reached the operator before. Only then do 1016 and 1038 ("already applied") say
+    /// These very message bytes may have reached the operator before, as its row of the outbox knows. Only then do 1016 and 1038 ("already applied") say
     /// anything about our own message: on a first send they speak of somebody else's, and prove nothing. When in doubt
     /// (a process died with the message in its hands) it is a repeat.
     pub repeat: bool,
@@ -184,6 +184,8 @@ pub struct Call {
 pub enum Outcome {
     /// The operator did it, now or at an earlier send of the same message.
     Applied {
+        /// The operator's own status: 0000, or another that says the same of this message.
+        status: String,
         /// The player's balance afterwards, when the answer carries a readable one.
         balance: Option<Decimal>,
     },

@@ -5,6 +5,9 @@ use super::Action;
 /// Done.
 pub const SUCCESS: &str = "0000";
 
+/// "Already cancelled": what a cancel asks for.
+pub const ALREADY_CANCELLED: &str = "1043";
+
 /// "Already applied": success when the message was a repeat.
 pub const ALREADY_APPLIED: [&str; 2] = ["1016", "1038"];
 
@@ -25,7 +28,8 @@ pub const DEFINITE_REFUSALS: [(&str, &str); 13] = [
     ("1036", "parameters not accepted"),
 ];
 
-/// Answers to a settle, cancel or void that say that the operator knows no such bet: a person has to look.
+/// Answers to a settle, cancel or void that say that the operator knows no such bet. A settle or void then needs a person; a cancel is
+/// done by it once the debit can no longer be on its way.
 pub const NO_SUCH_BET: [&str; 3] = ["1017", "1039", "1044"];
 
 /// What a readable status proves.
@@ -44,7 +48,8 @@ pub enum Meaning {
 /// A bet is never repeated, so "already applied" is never the answer to one that proves a debit of ours: whose bet it was
 /// the operator does not say. It counts as unproven and is cancelled, which returns the stake if it was taken.
 pub fn meaning(action: Action, status: &str, repeat: bool) -> Meaning {
-    if status == SUCCESS || (repeat && action != Action::Bet && ALREADY_APPLIED.contains(&status)) {
+    let is_done_before = repeat && action != Action::Bet && is_already_applied(status);
+    if status == SUCCESS || is_done_before || (action == Action::CancelBet && status == ALREADY_CANCELLED) {
         Meaning::Applied
     } else if action == Action::Bet && is_definite_refusal(status) {
         Meaning::Declined
@@ -56,6 +61,11 @@ pub fn meaning(action: Action, status: &str, repeat: bool) -> Meaning {
 /// Whether a bet answered so took no money.
 pub fn is_definite_refusal(status: &str) -> bool {
     DEFINITE_REFUSALS.iter().any(|(listed, _)| *listed == status)
+}
+
+/// Whether the operator says that it has applied the message before.
+pub fn is_already_applied(status: &str) -> bool {
+    ALREADY_APPLIED.contains(&status)
 }
 
 /// Whether the operator says that it knows no such bet.
@@ -84,6 +94,18 @@ mod tests {
             assert_eq!(meaning(Action::Settle, status, false), Meaning::Unproven);
             assert_eq!(meaning(Action::Bet, status, false), Meaning::Unproven);
             assert_eq!(meaning(Action::Bet, status, true), Meaning::Unproven);
+        }
+    }
+
+    #[test]
+    fn already_cancelled_is_the_success_of_a_cancel_alone() {
+        for action in Action::ALL {
+            let expected = if action == Action::CancelBet {
+                Meaning::Applied
+            } else {
+                Meaning::Unproven
+            };
+            assert_eq!(meaning(action, ALREADY_CANCELLED, false), expected, "{action:?}");
         }
     }
 

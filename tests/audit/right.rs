@@ -343,8 +343,9 @@ impl Builder {
                 settled_at: now,
             }),
         };
-        let next = self.next(facts);
+        let (debit, next) = (self.debit_message(row).await, self.next(facts));
         let end = EndOfRound {
+            debit: &debit,
             sequence: row.sequence,
             ended: &ended,
             message: &message,

@@ -31,7 +31,7 @@ pub fn operator_answers(input: &[u8]) -> bool {
             is_taken |= !matches!(outcome, Outcome::Unknown { .. });
             let status = field(input, "status");
             match outcome {
-                Outcome::Applied { balance } => {
+                Outcome::Applied { balance, .. } => {
                     assert!(["0000", "1016", "1038"].map(Value::from).contains(&status), "{status}");
                     assert!([Value::Null, "bet-1".into()].contains(&field(input, "platformTxId")));
                     if let Some(balance) = balance {

@@ -33,7 +33,7 @@ const EXPECTED: [(&str, &str); 7] = [
     ("retry claim", "for update skip locked"),
     ("sweep", "where is_open and (agent_id, user_id, game_code) > ($1, $2, $3)"),
     ("getTransactionStatus", "from bets where bet_id = $1 and agent_id = $2"),
-    ("end of a round", "message, attempts, lease_token, leased_until)"),
+    ("end of a round", "message, attempts, lease_token, leased_until, may_have_left)"),
     ("settled", "with done as ("),
 ];
 

@@ -12,7 +12,7 @@ use faircross::game::player::{AgentId, PlayerId, UserId};
 use faircross::game::round::{EndReason, Ended};
 use faircross::ledger::bets::{self, CancelPlan, EndOfRound, Intent, NextSeed};
 use faircross::ledger::calls::CallRecord;
-use faircross::ledger::outbox::{self, Again, Claimed, Resolution};
+use faircross::ledger::outbox::{self, Again, Claimed, Resolution, Selection, Trace};
 use faircross::ledger::sealing::Sealing;
 use faircross::ledger::{LedgerError, archive, configurations, players, sweep};
 use serde_json::Value;
@@ -167,6 +167,7 @@ impl RealRecord {
                     sequence: sequence(bet),
                     ended: &ended,
                     message: "settle",
+                    debit: "bet",
                     next: &next,
                     lease_token: &lease_token,
                     lease_s: LONG_S,
@@ -203,7 +204,7 @@ impl RealRecord {
                     Again::After { delay_ms: LONG_S * 1_000 }
                 };
                 let claimed = claimed(id, sequence);
-                outbox::put_off(&mut self.servers[server], &claimed, &token, &CALL, again).await?;
+                outbox::put_off(&mut self.servers[server], &claimed, &token, &CALL, Trace::MayHaveLeft, again).await?;
                 Reply::Moved(true)
             }
             Call::Resolve { row: number, decision } => {
@@ -217,9 +218,9 @@ impl RealRecord {
                     confirmed_by,
                     reason,
                 };
-                Reply::Moved(outbox::resolve(connection, row(number), &resolution).await?)
+                Reply::Moved(outbox::resolve(connection, &only(row(number)), &resolution).await? == 1)
             }
-            Call::RetryNow { row: number } => Reply::Moved(outbox::retry_now(connection, row(number)).await?),
+            Call::RetryNow { row: number } => Reply::Moved(outbox::retry_now(connection, &only(row(number))).await? == 1),
             Call::LeaseRunsOut { row: number } => {
                 let id = row(number);
                 run(
@@ -408,6 +409,13 @@ fn ended(reason: EndReason, lane: i16, payout_is_wrong: bool) -> Ended {
     }
 }
 
+fn only(outbox_id: i64) -> Selection {
+    Selection {
+        outbox_id: Some(outbox_id),
+        ..Selection::default()
+    }
+}
+
 fn claimed(outbox_id: i64, sequence: i64) -> Claimed {
     Claimed {
         outbox_id,
@@ -419,6 +427,10 @@ fn claimed(outbox_id: i64, sequence: i64) -> Claimed {
         attempts: 1,
         age_s: 0,
         lapsed: false,
+        may_have_left: false,
+        is_repeat: false,
+        unfounded_successes: 0,
+        debit_is_over: false,
     }
 }
 
