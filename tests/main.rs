@@ -5,6 +5,7 @@ mod audit;
 mod bad_input;
 mod budget;
 mod doctor;
+mod drain;
 mod fuzz;
 mod game;
 mod hostile;
