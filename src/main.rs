@@ -44,15 +44,23 @@ enum Command {
     Doctor(commands::doctor::DoctorOptions),
 }
 
-#[actix_rt::main]
-async fn main() -> ExitCode {
-    match run(CommandLine::parse().command).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("faircross: {error}{}", causes(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+/// The main runtime. The HTTP server's workers have runtimes of their own, which end with them; what outlives a request, the jobs and
+/// PostgreSQL's sockets are here, on several threads, so that none of them waits for another.
+fn main() -> ExitCode {
+    let command = CommandLine::parse().command;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let code = runtime.block_on(run(command)).unwrap_or_else(|error| failed(error.as_ref()));
+    // Whoever is told to end does not wait for what nobody will hear of.
+    runtime.shutdown_background();
+    code
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    eprintln!("faircross: {error}{}", causes(error));
+    ExitCode::FAILURE
 }
 
 /// What lies beneath an error, where its own text does not say it.

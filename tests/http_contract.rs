@@ -12,6 +12,7 @@ use faircross::http::server::{Parts, application};
 use faircross::http::tokens::SessionTokens;
 use faircross::play::Player;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -45,6 +46,7 @@ async fn ask(request: TestRequest) -> Answer {
         reference: web::Data::new(Reference::generate()),
         clock: Clock::default(),
         chance: Chance,
+        draining: CancellationToken::new(),
     };
     let application = init_service(application(&parts)).await;
     let answer = call_service(&application, request.to_request()).await;

@@ -127,6 +127,7 @@ fn a_wrong_variable_is_named_with_what_would_be_right() {
         ("FAIRCROSS__SERVE__PORT", "1", "the sections are clock"),
         ("FAIRCROSS__SERVER__BIND", "localhost", "server.bind"),
         ("FAIRCROSS__SERVER__WORKERS", "0", "from 1 to 1024"),
+        ("FAIRCROSS__SERVER__DRAIN_DELAY_S", "601", "from 0 to 600"),
         ("FAIRCROSS__SERVER__TRUSTED_PROXIES", "proxy", "10.0.0.0/8"),
         ("FAIRCROSS__SERVER__FRONTEND_URL", "ftp://x", "https://play.example.com"),
         ("FAIRCROSS__SERVER__FRONTEND_URL", "play", "https://play.example.com"),

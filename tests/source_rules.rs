@@ -56,6 +56,21 @@ const ROUTING: [&str; 4] = [
     "src/http/body.rs",
 ];
 
+/// Ways to start work that a worker's runtime takes with it when it ends; `Context::spawn` is the one that does not.
+const SPAWNS: [&str; 5] = ["tokio::spawn(", "task::spawn(", "spawn_local(", "rt::spawn(", "tasks.spawn"];
+
+/// Who may use them, how often, and why.
+const SPAWNS_ALLOWED: [(&str, usize, &str); 4] = [
+    ("src/play/context.rs", 1, "it is what all others use"),
+    (
+        "src/live/connection.rs",
+        1,
+        "a connection to Redis is its runtime's own and ends with it",
+    ),
+    ("src/operator/server.rs", 1, "the simulated operator is not the server"),
+    ("src/operator/wallet.rs", 1, "the simulated operator is not the server"),
+];
+
 /// What breaks a rule in one file.
 fn broken(name: &str, text: &str) -> Vec<String> {
     let code: String = text
@@ -84,6 +99,14 @@ fn broken(name: &str, text: &str) -> Vec<String> {
         .map_or(0, |(_, count, _)| *count);
     if built > allowed {
         found.push(format!("{name}: SQL that is put together at run time"));
+    }
+    let spawns: usize = SPAWNS.iter().map(|word| code.matches(word).count()).sum();
+    let allowed = SPAWNS_ALLOWED
+        .iter()
+        .find(|(file, _, _)| *file == name)
+        .map_or(0, |(_, count, _)| *count);
+    if spawns > allowed {
+        found.push(format!("{name}: work that may end with a worker; use Context::spawn"));
     }
     let registers = [".service(", ".route(", ".default_service("].iter().any(|word| code.contains(word));
     if registers && name.starts_with("src/http/") && !ROUTING.contains(&name) {
@@ -146,6 +169,10 @@ fn a_line_that_breaks_a_rule_is_noticed() {
             "query(AssertSqlSafe(a)); query(sqlx::AssertSqlSafe(b))",
         ),
         ("src/http/seeds.rs", r#"routes.route("/hidden", web::get().to(hidden))"#),
+        ("src/play/settle.rs", "tokio::spawn(async move {})"),
+        ("src/play/settle.rs", "context.tasks.spawn(async move {})"),
+        ("src/http/health.rs", "actix_web::rt::spawn(async move {})"),
+        ("src/play/context.rs", "self.tasks.spawn_on(work, &self.main); tokio::spawn(other)"),
     ] {
         assert!(!broken(name, line).is_empty(), "{name}: {line}");
     }
@@ -157,6 +184,7 @@ fn a_line_that_breaks_a_rule_is_noticed() {
         ),
         ("src/ledger/bets.rs", r#"sqlx::query!("select 1")"#),
         ("src/http/seeds.rs", "let all = names.keys();"),
+        ("src/play/settle.rs", "context.spawn(async move {})"),
     ] {
         assert_eq!(broken(name, line), Vec::<String>::new(), "{line}");
     }

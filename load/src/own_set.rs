@@ -218,6 +218,8 @@ fn environment(database_url: &str, redis_url: &str) -> Vec<(String, String)> {
         ("FAIRCROSS__SECRETS__JWT_KEY", secret()),
         ("FAIRCROSS__SECRETS__SEALING_KEY", secret()),
         ("FAIRCROSS__WALLET__ALLOW_PRIVATE_CALLBACKS", "true".to_owned()),
+        // No balancer has to notice that a server ends.
+        ("FAIRCROSS__SERVER__DRAIN_DELAY_S", "0".to_owned()),
         // Players here are faster than people.
         ("FAIRCROSS__RATE_LIMIT__REQUESTS", "1000000".to_owned()),
     ]

@@ -272,6 +272,8 @@ fn environment(directory: &Path, port: u16, address: &str, database_url: &str, r
         ("FAIRCROSS__SERVER__BIND", "127.0.0.1"),
         ("FAIRCROSS__SERVER__PORT", &port),
         ("FAIRCROSS__SERVER__FRONTEND_URL", address),
+        // No balancer has to notice that it ends.
+        ("FAIRCROSS__SERVER__DRAIN_DELAY_S", "0"),
         ("FAIRCROSS__WALLET__ALLOW_PRIVATE_CALLBACKS", "true"),
     ];
     environment.extend(ours.map(|(name, value)| (name.to_owned(), value.to_owned())));

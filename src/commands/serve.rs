@@ -1,10 +1,17 @@
-//! `faircross serve`: the server. SIGTERM or Ctrl-C drains it: no new bets, requests in flight finish, jobs let go.
+//! `faircross serve`: the server. SIGTERM or Ctrl-C drains it:
+//!
+//! 1. readiness says "draining" and each answer closes its connection, while everything is still served (`server.drain_delay_s`);
+//! 2. nobody is let in any more, jobs claim nothing more, idle connections are closed; requests and the calls to operators that they
+//!    began are finished (`server.shutdown_timeout_s`);
+//! 3. the leases of what was not finished are given back, and PostgreSQL's connections are closed.
+//!
+//! A second signal ends it at once.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
@@ -12,9 +19,13 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Failure, SettingsOptions};
-use crate::play::Context;
+use crate::http::server::{Door, Serving};
+use crate::play::{Context, deliver};
 use crate::settings::{LogFormat, LogSettings};
 use crate::{http, jobs};
+
+/// How long PostgreSQL has for what is said to it last.
+const LAST_STATEMENTS: Duration = Duration::from_secs(2);
 
 /// Serves players and operators.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,33 +52,59 @@ pub async fn run(options: ServeOptions) -> Result<(), Failure> {
     let context = Context::start(settings, secrets).await?;
     warn_of_unsafe_redis(&context).await;
     jobs::start(&context).await?;
-    let server = http::server::serve(Arc::clone(&context), listener)?;
-    let handle = server.handle();
+    let Serving { server, door } = http::server::serve(Arc::clone(&context), listener)?;
     println!("listening on http://{address}");
     tracing::info!(%address, configuration = context.configuration.version, "serving");
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let stopping = Arc::clone(&context);
-    tokio::spawn(async move {
-        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-        tracing::info!("draining: no new bets, requests in flight finish");
-        stopping.shutdown.cancel();
-        handle.stop(true).await;
-    });
-    server.await?;
-    drain(&context).await;
-    Ok(())
+    let mut signals = Signals::listen()?;
+    let mut server = std::pin::pin!(server);
+    tokio::select! {
+        ended = &mut server => return Ok(ended?),
+        () = signals.next() => {}
+    }
+    tokio::select! {
+        (ended, ()) = async { tokio::join!(server, drain(&context, &door)) } => Ok(ended?),
+        () = signals.next() => Err("ended at once by a second signal: what was under way is left to other servers".into()),
+    }
 }
 
-/// Lets the work that outlives its requests finish, as long as the settings allow. What is left is finished by another
-/// server, or by this one when it is started again.
-async fn drain(context: &Arc<Context>) {
+/// What tells the server to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.interrupt.recv() => {} _ = self.terminate.recv() => {} }
+    }
+}
+
+/// The steps that are described above.
+async fn drain(context: &Context, door: &Door) {
+    let settings = &context.settings.server;
+    tracing::info!(delay_s = settings.drain_delay_s, "draining: everything is still served");
+    context.draining.cancel();
+    tokio::time::sleep(Duration::from_secs(settings.drain_delay_s)).await;
+    tracing::info!("draining: requests in flight and their calls finish");
     context.shutdown.cancel();
     context.tasks.close();
-    let patience = Duration::from_secs(context.settings.server.shutdown_timeout_s);
-    if tokio::time::timeout(patience, context.tasks.wait()).await.is_err() {
-        tracing::warn!("some calls were still under way; the outbox sends them again");
+    let patience = Duration::from_secs(settings.shutdown_timeout_s);
+    let finished = async {
+        door.close().await;
+        // Only now: the last request may have begun a call.
+        context.tasks.wait().await;
+    };
+    if tokio::time::timeout(patience, finished).await.is_err() {
+        let _ = tokio::time::timeout(LAST_STATEMENTS, deliver::give_leases_back(context)).await;
     }
-    let _ = tokio::time::timeout(Duration::from_secs(2), context.ledger.close()).await;
+    let _ = tokio::time::timeout(LAST_STATEMENTS, context.ledger.close()).await;
     tracing::info!("stopped");
 }
 

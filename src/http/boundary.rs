@@ -8,11 +8,12 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        Method,
+        ConnectionType, Method,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
@@ -35,6 +36,7 @@ const NO_DEVICES: &str = "camera=(), geolocation=(), microphone=(), payment=(), 
 pub async fn surround(
     clock: Clock,
     chance: Chance,
+    draining: CancellationToken,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -49,6 +51,10 @@ pub async fn surround(
     let answer = next.call(request).instrument(span).await?.map_into_boxed_body();
     let (mut answer, code) = rendered(answer, &request_id);
     add_headers(answer.headers_mut(), &request_id);
+    if draining.is_cancelled() {
+        // A client that is told so sends its next request elsewhere; one whose connection is just cut may have sent it already.
+        answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let route = answer.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
     note(&Note {
         method: &method,

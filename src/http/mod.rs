@@ -23,6 +23,7 @@ pub mod round;
 pub mod routes;
 pub mod seeds;
 pub mod server;
+pub mod shared_file;
 pub mod tokens;
 
 /// Names the error codes of an endpoint as a type that the document's macro takes among the responses.

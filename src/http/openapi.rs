@@ -1,19 +1,21 @@
 //! The API document, generated from the handlers, and a page to read it. Because every path and method is in the document,
 //! it also answers which methods a path knows (405).
 
+use std::sync::Arc;
+
 use actix_web::{
-    App, HttpRequest, HttpResponse, dev::HttpServiceFactory, dev::ResourceDef, get, http::Method, http::header, middleware::DefaultHeaders,
-    web,
+    App, HttpRequest, HttpResponse, dev::HttpServiceFactory, dev::ResourceDef, get, guard, http::Method, http::header,
+    middleware::DefaultHeaders, web,
 };
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, PathItem};
 use utoipa::{Modify, OpenApi};
 use utoipa_actix_web::AppExt;
-use utoipa_swagger_ui::SwaggerUi;
 
 use super::{
     problem::{Problem, ProblemDocument},
     routes::routes,
+    shared_file::{SharedFile, Shelf},
 };
 
 /// The reading page brings its own inline styles; everything comes from this server.
@@ -50,7 +52,7 @@ impl Modify for SessionToken {
 
 /// The document as it is served, and the paths that it knows.
 pub struct Reference {
-    text: web::Bytes,
+    document: SharedFile,
     paths: Vec<(ResourceDef, Vec<Method>)>,
 }
 
@@ -62,21 +64,21 @@ impl Reference {
             .openapi(Head::openapi())
             .configure(routes)
             .split_for_parts();
-        let text = serde_json::to_vec(&document).expect("the document is plain data").into();
+        let text = serde_json::to_vec(&document).expect("the document is plain data");
         let paths = document
             .paths
             .paths
             .iter()
             .map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item)));
         Self {
-            text,
+            document: SharedFile::new("application/json".to_owned(), text.into()),
             paths: paths.collect(),
         }
     }
 
     /// The document, as JSON.
     pub fn text(&self) -> &[u8] {
-        &self.text
+        self.document.whole()
     }
 
     /// What to say of a path and method that no route takes: 405 with the methods that are known there, else 404.
@@ -117,14 +119,12 @@ pub async fn unrouted(request: HttpRequest, reference: web::Data<Reference>) -> 
 /// This document.
 #[utoipa::path(
     tag = "Operations", operation_id = "openapi",
-    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = serde_json::Value))
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = serde_json::Value),
+        (status = 304, description = "The client has it already"))
 )]
 #[get("/api/openapi.json")]
-pub async fn show_document(reference: web::Data<Reference>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("application/json")
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(reference.text.clone())
+pub async fn show_document(request: HttpRequest, reference: web::Data<Reference>) -> HttpResponse {
+    reference.document.answer(&request, |_| {}).await
 }
 
 /// A page to read the document on, all of it from this server.
@@ -135,7 +135,23 @@ pub fn reader() -> impl HttpServiceFactory {
     web::scope(READER_PATH)
         .wrap(policy)
         .route("", web::get().to(to_reader))
-        .service(SwaggerUi::new("/{_:.*}").config(utoipa_swagger_ui::Config::from("/api/openapi.json")))
+        .service(web::resource("/{file:.*}").guard(guard::Get()).to(reader_file))
+}
+
+/// The reader's files as the library has them, the largest of all that we send.
+static READER: Shelf = Shelf::new();
+
+async fn reader_file(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    let Some(file) = READER.get(&name).or_else(|| read_reader_file(&name)) else {
+        return HttpResponse::NotFound().finish();
+    };
+    file.answer(&request, |_| {}).await
+}
+
+fn read_reader_file(name: &str) -> Option<Arc<SharedFile>> {
+    let config = utoipa_swagger_ui::Config::from("/api/openapi.json");
+    let file = utoipa_swagger_ui::serve(name, Arc::new(config)).ok().flatten()?;
+    Some(READER.put(name, SharedFile::new(file.content_type, file.bytes.into_owned().into())))
 }
 
 async fn to_reader() -> HttpResponse {

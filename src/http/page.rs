@@ -1,16 +1,17 @@
 //! The playable page and the verifier page. Their files are built into the binary; a file is named by one path segment and
 //! looked up in that set, so no path leads anywhere else.
 
-use actix_web::{
-    HttpRequest, HttpResponse, get,
-    http::header::{self, HeaderMap},
-    web,
-};
-use rust_embed::{EmbeddedFile, RustEmbed};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, get, http::header, web};
+use bytes::Bytes;
+use rust_embed::RustEmbed;
 
 use super::{
     errors,
     problem::{Code, Problem},
+    shared_file::{SharedFile, Shelf},
 };
 
 /// Scripts, styles and connections of our own alone, nothing inline; shown in frames of our own alone.
@@ -21,20 +22,22 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 #[folder = "src/http/page/"]
 struct Files;
 
+static SHELF: Shelf = Shelf::new();
+
 errors!(PageErrors, NotFound);
 
 /// The playable page.
 #[utoipa::path(tag = "Pages", operation_id = "page", responses((status = 200, description = "HTML", content_type = "text/html", body = String), PageErrors))]
 #[get("/")]
 pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    file(&request, "index.html")
+    file(&request, "index.html").await
 }
 
 /// The verifier page.
 #[utoipa::path(tag = "Pages", operation_id = "verifierPage", responses((status = 200, description = "HTML", content_type = "text/html", body = String), PageErrors))]
 #[get("/verify")]
 pub async fn verifier(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    file(&request, "verify.html")
+    file(&request, "verify.html").await
 }
 
 /// What the pages load.
@@ -46,40 +49,33 @@ pub async fn verifier(request: HttpRequest) -> Result<HttpResponse, Problem> {
 )]
 #[get("/page/{file}")]
 pub async fn asset(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    file(&request, &name)
+    file(&request, &name).await
 }
 
-fn file(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
+async fn file(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
     let is_plain = !name.starts_with('.') && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c));
-    let found = if is_plain { Files::get(name) } else { None };
-    let EmbeddedFile { data, metadata } = found.ok_or_else(|| Problem::new(Code::NotFound, "there is no such file"))?;
-    let tag = format!("\"{}\"", hex::encode(metadata.sha256_hash()));
-    let is_known = names_tag(request.headers(), &tag);
-    let mut answer = if is_known {
-        HttpResponse::NotModified()
-    } else {
-        HttpResponse::Ok()
-    };
-    answer
-        .insert_header((header::ETAG, tag))
-        // Kept, but asked for again each time: a new version of the server is seen at once.
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((header::CONTENT_SECURITY_POLICY, PAGE_POLICY))
-        .content_type(content_type(name));
-    Ok(if is_known {
-        answer.finish()
-    } else {
-        answer.body(data.into_owned())
-    })
+    let found = if is_plain { shared(name) } else { None };
+    let file = found.ok_or_else(|| Problem::new(Code::NotFound, "there is no such file"))?;
+    Ok(file
+        .answer(request, |answer| {
+            answer.insert_header((header::CONTENT_SECURITY_POLICY, PAGE_POLICY));
+        })
+        .await)
 }
 
-/// Whether the client names this version as one that it has.
-fn names_tag(headers: &HeaderMap, tag: &str) -> bool {
-    let known = headers.get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
-    known
-        .flat_map(|list| list.split(','))
-        .map(|known| known.trim().trim_start_matches("W/"))
-        .any(|known| known == tag || known == "*")
+/// The file that all share. Without a release's optimisation the files are those on the disk, which may have changed.
+fn shared(name: &str) -> Option<Arc<SharedFile>> {
+    let known = if cfg!(debug_assertions) { None } else { SHELF.get(name) };
+    known.or_else(|| {
+        let content = match Files::get(name)?.data {
+            Cow::Borrowed(content) => Bytes::from_static(content),
+            Cow::Owned(content) => content.into(),
+        };
+        Some(match SHELF.get(name) {
+            Some(kept) if *kept.whole() == content => kept,
+            _ => SHELF.put(name, SharedFile::new(content_type(name), content)),
+        })
+    })
 }
 
 fn content_type(name: &str) -> String {

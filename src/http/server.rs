@@ -4,7 +4,7 @@
 use std::{
     future::ready,
     io,
-    net::{SocketAddr, TcpListener},
+    net::{Shutdown, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
@@ -14,12 +14,14 @@ use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_confi
 use actix_web::{
     App, Error,
     body::BoxBody,
-    dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceResponse},
+    dev::{AppConfig, Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse},
     middleware::from_fn,
     web,
 };
 use secrecy::ExposeSecret;
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
 use utoipa_actix_web::AppExt;
 
 use super::{
@@ -42,6 +44,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a caller may take to close a connection that we have closed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How long the system keeps bytes that the other side does not take: also after a connection was closed with bytes left to send.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// So much the system keeps of what a connection is sent (Linux takes twice that for its own book-keeping). Enough for a megabyte
+/// a second at a round trip of 60 ms.
+const SEND_BUFFER_BYTES: u32 = 64 * 1024;
+/// How long the workers have to take in the connections that were accepted last: actix drops those that are still on their way to a
+/// worker when it is told to stop.
+const TAKING_IN: Duration = Duration::from_millis(250);
+
 /// What the application is made of besides the context: made once, shared by the workers.
 #[derive(Clone)]
 pub struct Parts {
@@ -49,13 +60,15 @@ pub struct Parts {
     pub reference: web::Data<Reference>,
     pub clock: Clock,
     pub chance: Chance,
+    /// While it is cancelled each answer closes its connection.
+    pub draining: CancellationToken,
 }
 
 /// The routes with all that surrounds them. Handlers also need a `web::Data<Context>`.
 pub fn application(
     parts: &Parts,
 ) -> App<impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()> + use<>> {
-    let (clock, chance) = (parts.clock, parts.chance);
+    let (clock, chance, draining) = (parts.clock, parts.chance, parts.draining.clone());
     App::new()
         .into_utoipa_app()
         .configure(routes)
@@ -65,7 +78,9 @@ pub fn application(
         .app_data(parts.reference.clone())
         .app_data(query_errors())
         .default_service(web::to(unrouted))
-        .wrap(from_fn(move |request, next| boundary::surround(clock, chance, request, next)))
+        .wrap(from_fn(move |request, next| {
+            boundary::surround(clock, chance, draining.clone(), request, next)
+        }))
 }
 
 /// Listens on `address`. The standard library lets 128 connections wait: of a larger crowd at one instant most would try again
@@ -80,16 +95,44 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }?;
     // A server that starts anew may listen where the last one's connections are still being forgotten.
     socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
+}
+
+/// A server at work, to be awaited.
+pub struct Serving {
+    pub server: Server,
+    pub door: Door,
+}
+
+/// The way in.
+pub struct Door {
+    listener: TcpListener,
+    server: ServerHandle,
+}
+
+impl Door {
+    /// Closes it: nobody can connect any more, and who was let in is served. Returns when all connections are gone, or the server's
+    /// shutdown timeout is over.
+    pub async fn close(&self) {
+        // Workers only drop their copy of the listener some time after they were told to stop; this takes effect at once.
+        if let Err(error) = SockRef::from(&self.listener).shutdown(Shutdown::Both) {
+            tracing::debug!(%error, "the listener was not shut down; it is closed in a moment");
+        }
+        tokio::time::sleep(TAKING_IN).await;
+        self.server.stop(true).await;
+    }
 }
 
 /// A running server on `listener`.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<Server> {
-    context.tasks.spawn(metrics::keep_up(context.shutdown.clone()));
+pub fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<Serving> {
+    let entrance = listener.try_clone()?;
+    context.spawn(metrics::keep_up(context.shutdown.clone()));
     let settings = context.settings.server.clone();
     let key = context.secrets.jwt_key.expose_secret();
     let tokens = SessionTokens::new(key, context.settings.session.token_ttl_s, context.clock);
@@ -98,23 +141,19 @@ pub fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<Server>
         reference: web::Data::new(Reference::generate()),
         clock: context.clock,
         chance: context.chance,
+        draining: context.draining.clone(),
     };
     // What actix-web's own server does, but every connection is a patient one.
     let builder = Server::build()
         .workers(settings.workers)
         .shutdown_timeout(settings.shutdown_timeout_s)
         .disable_signals();
-    let draining = builder.graceful_shutdown_signal();
-    let clock = context.clock;
+    let (clock, ending) = (context.clock, context.shutdown.clone());
     let server = builder.listen("faircross", listener, move || {
         context.wallet.prepare_here();
-        let draining = draining.clone();
+        let ending = ending.clone();
         let application = application(&parts).app_data(web::Data::from(Arc::clone(&context)));
         let service = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let draining = draining.clone();
-                async move { draining.notified().await }
-            })
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_DEADLINE)
             .client_disconnect_timeout(CLOSE_DEADLINE)
@@ -125,12 +164,22 @@ pub fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<Server>
         fn_service(move |connection: TcpStream| {
             // It saves a moment at best, and whoever has hung up already has no peer.
             let _ = connection.set_nodelay(true);
+            let _ = SockRef::from(&connection).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
             let peer = connection.peer_addr().ok();
-            ready(Ok::<_, DispatchError>((Patient::new(connection, clock), Protocol::Http1, peer)))
+            ready(Ok::<_, DispatchError>((
+                Patient::new(connection, clock, ending.clone()),
+                Protocol::Http1,
+                peer,
+            )))
         })
         .and_then(service)
     })?;
-    Ok(server.run())
+    let server = server.run();
+    let door = Door {
+        listener: entrance,
+        server: server.handle(),
+    };
+    Ok(Serving { server, door })
 }
 
 /// A query that cannot be read is refused like a body.

@@ -170,20 +170,20 @@ pub async fn start(context: &Arc<Context>) -> Result<(), JobSchedulerError> {
                     let (shared, guard) = (Arc::clone(&shared), Arc::clone(&guard));
                     Box::pin(async move {
                         let run = Arc::clone(&shared);
-                        let _ = shared.tasks.spawn(async move { run_once(&run, job, &guard).await }).await;
+                        let _ = shared.spawn(async move { run_once(&run, job, &guard).await }).await;
                     })
                 })?;
                 alarms.add(alarm).await?;
             }
             Pace::EveryMs(_) | Pace::EachEpoch => {
                 let shared = Arc::clone(context);
-                context.tasks.spawn(async move { pace::keep(&shared, job, &guard).await });
+                context.spawn(async move { pace::keep(&shared, job, &guard).await });
             }
         }
     }
     alarms.start().await?;
     let shared = Arc::clone(context);
-    context.tasks.spawn(async move {
+    context.spawn(async move {
         shared.shutdown.cancelled().await;
         let _ = alarms.shutdown().await;
     });

@@ -11,6 +11,7 @@ use std::time::Duration;
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPool;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A connection and the turn that it is used in. Dropped, the connection goes to the library, which tests it.
@@ -27,6 +28,8 @@ pub(super) struct Connections {
     /// The one that was used last is at the end.
     resting: Mutex<Vec<PoolConnection<Postgres>>>,
     acquire_timeout: Duration,
+    /// Where sockets live. One that a worker opened would die with the worker's runtime, in the hands of whoever has it then.
+    main: Handle,
 }
 
 impl Connections {
@@ -38,6 +41,7 @@ impl Connections {
             resting: Mutex::default(),
             acquire_timeout: options.get_acquire_timeout(),
             pool,
+            main: Handle::current(),
         }
     }
 
@@ -53,9 +57,16 @@ impl Connections {
         let rested = self.resting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match rested {
             Some(connection) => connection,
-            None => self.pool.acquire().await?,
+            None => self.opened().await?,
         };
         Ok(Lent { connection, _turn: turn })
+    }
+
+    /// One of the library's, which opens it on the main runtime.
+    async fn opened(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        let pool = self.pool.clone();
+        let opened = self.main.spawn(async move { pool.acquire().await }).await;
+        opened.unwrap_or(Err(sqlx::Error::PoolClosed))
     }
 
     /// Lays a connection aside whose statement went well.

@@ -238,6 +238,22 @@ pub async fn note_unsent(connection: &mut PgConnection, claimed: &Claimed, token
     Ok(())
 }
 
+/// Ends these leases now: rows that are not done are due to whoever asks next. Each keeps its token, as one whose holder died, because
+/// the call may have left.
+///
+/// # Errors
+/// When PostgreSQL refuses it; the leases then run out by themselves.
+pub async fn give_back(connection: &mut PgConnection, outbox_ids: &[i64], tokens: &[String]) -> Result<u64, LedgerError> {
+    let done = sqlx::query!(
+        "update outbox set leased_until = now() where outbox_id = any($1) and lease_token = any($2) and state = 'open'",
+        outbox_ids,
+        tokens
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// Marks rows that no retry has brought to an end in `human_after_s` seconds.
 ///
 /// # Errors

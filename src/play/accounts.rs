@@ -221,9 +221,7 @@ async fn write_standing(context: &Context, player: &PlayerId, standing: &Standin
 /// [`AccountError::Unavailable`] when a store cannot be used: the request is repeated until both stores have it.
 pub async fn sign_out(context: &Arc<Context>, agent: &Agent, users: &[UserId]) -> Result<Vec<UserId>, AccountError> {
     let (shared, agent_id, users) = (Arc::clone(context), agent.agent_id.clone(), users.to_vec());
-    let flow = context
-        .tasks
-        .spawn(async move { sign_out_everywhere(&shared, agent_id, &users).await });
+    let flow = context.spawn(async move { sign_out_everywhere(&shared, agent_id, &users).await });
     flow.await.unwrap_or(Err(AccountError::Unavailable))
 }
 
@@ -257,7 +255,7 @@ pub async fn set_status(context: &Arc<Context>, agent: &Agent, user_id: &UserId,
         user_id: user_id.clone(),
     };
     let shared = Arc::clone(context);
-    let flow = context.tasks.spawn(async move {
+    let flow = context.spawn(async move {
         let standing = shared
             .ledger
             .run(async |connection| players::set_status(connection, &player, status).await)

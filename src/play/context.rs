@@ -2,10 +2,13 @@
 //! a query per bet. Nothing here is the only copy of anything.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +24,7 @@ use crate::live::{Live, LiveError, LiveSettings, RateLimit};
 use crate::play::deliver::Deliveries;
 use crate::play::known_rounds::KnownRounds;
 use crate::play::record_mark::{self, Watch};
+use crate::play::leases::Leases;
 use crate::settings::{Secrets, Settings};
 use crate::wallet::message::GamePayload;
 use crate::wallet::{AgentEndpoint, BodyEncoding, WalletClient, WalletClientError, WalletSettings};
@@ -49,7 +53,9 @@ pub struct Context {
     pub configuration: Arc<Configuration>,
     /// Work that goes on when its request is gone; awaited when the server drains.
     pub tasks: TaskTracker,
-    /// Ends the jobs, then the listeners.
+    /// The server is about to end: balancers are told so, and everything is still served.
+    pub draining: CancellationToken,
+    /// Nothing new begins: jobs claim no more, idle connections are closed.
     pub shutdown: CancellationToken,
     /// What open rounds pin, as far as this server has met them.
     pub known_rounds: KnownRounds,
@@ -57,6 +63,10 @@ pub struct Context {
     pub record_watch: Watch,
     /// Bounds the calls from the outbox in flight.
     pub deliveries: Deliveries,
+    /// The rows of the outbox that this server is sending.
+    pub leases: Leases,
+    /// Where work goes on when its request is gone.
+    main: Handle,
     configurations: RwLock<HashMap<i32, Arc<Configuration>>>,
     agents: RwLock<HashMap<AgentId, Arc<Agent>>>,
     chains: RwLock<HashMap<u64, Arc<Chain>>>,
@@ -93,7 +103,8 @@ pub enum StartError {
 }
 
 impl Context {
-    /// Connects to everything, and makes sure that the record knows the configuration under which this server plays.
+    /// Connects to everything, and makes sure that the record knows the configuration under which this server plays. The runtime
+    /// on which this is called is the main one.
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or is not migrated, or a setting or the configuration is wrong. Redis may be down.
@@ -127,10 +138,13 @@ impl Context {
             configurations: RwLock::new(HashMap::from([(version, Arc::clone(&configuration))])),
             configuration,
             tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
             shutdown: CancellationToken::new(),
+            main: Handle::current(),
             known_rounds: KnownRounds::default(),
             record_watch: Watch::default(),
             deliveries: Deliveries::default(),
+            leases: Leases::default(),
             agents: RwLock::default(),
             chains: RwLock::default(),
             activity: std::sync::Mutex::default(),
@@ -164,6 +178,16 @@ impl Context {
             }
         }
         Ok(())
+    }
+
+    /// Starts work that goes on when its request is gone, on the main runtime: a worker's runtime ends with its worker, and takes
+    /// what runs there with it in the middle of a call. A drain waits for it.
+    pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn_on(work, &self.main)
     }
 
     /// How often one player may ask.

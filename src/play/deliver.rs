@@ -74,7 +74,7 @@ pub fn record_of<'a>(agent_id: &'a str, action: &'a str, message: &'a str, call:
 /// Starts a drain soon, without waiting for it.
 pub fn soon(context: &Arc<Context>) {
     let shared = Arc::clone(context);
-    context.tasks.spawn(async move {
+    context.spawn(async move {
         if let Err(error) = drain(&shared).await {
             tracing::warn!(%error, "the outbox could not be drained; the next drain tries again");
         }
@@ -128,8 +128,10 @@ async fn drain_agent(context: &Arc<Context>, agent_id: &str) -> Result<usize, Le
 
 fn spawn_delivery(context: &Arc<Context>, row: Claimed, token: String, permit: OwnedSemaphorePermit, rights: Arc<Rights>) {
     let shared = Arc::clone(context);
-    context.tasks.spawn(async move {
+    let held = shared.leases.hold(row.outbox_id, &token);
+    context.spawn(async move {
         let was_taken = deliver_unless_spared(&shared, &row, &token).await;
+        drop(held);
         drop(permit);
         // A backlog goes on as fast as the operator takes it, and does not wait for the next drain's time. What it does not take
         // waits, and a server that ends leaves it to others.
@@ -146,7 +148,7 @@ fn spawn_delivery(context: &Arc<Context>, row: Claimed, token: String, permit: O
 /// Goes on with what is due to one agent, without waiting for it.
 fn soon_for(context: &Arc<Context>, agent_id: String) {
     let shared = Arc::clone(context);
-    context.tasks.spawn(async move {
+    context.spawn(async move {
         if let Err(error) = drain_agent(&shared, &agent_id).await {
             tracing::warn!(%error, agent_id, "what is owed to an operator could not be claimed; the next drain tries again");
         }
@@ -181,6 +183,22 @@ async fn note_unsent(context: &Context, row: &Claimed, token: &str) {
         .await;
     if let Err(error) = noted {
         tracing::debug!(%error, outbox_id = row.outbox_id, "a row that was not sent counts as one that may have been");
+    }
+}
+
+/// Gives back the leases of calls that this server will not see the end of, so that another sends them without waiting.
+pub async fn give_leases_back(context: &Context) {
+    let (outbox_ids, tokens) = context.leases.held();
+    if outbox_ids.is_empty() {
+        return;
+    }
+    let given_back = context
+        .ledger
+        .run(async |connection| outbox::give_back(connection, &outbox_ids, &tokens).await)
+        .await;
+    match given_back {
+        Ok(rows) => tracing::warn!(rows, "calls to operators were still under way; other servers may send them now"),
+        Err(error) => tracing::warn!(%error, "leases could not be given back; they run out by themselves"),
     }
 }
 

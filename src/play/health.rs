@@ -22,6 +22,6 @@ pub async fn health(context: &Context) -> Health {
     Health {
         redis: context.live.ping().await.is_ok(),
         postgres: context.ledger.is_healthy() && !context.record_watch.forbids_play(),
-        draining: context.shutdown.is_cancelled(),
+        draining: context.draining.is_cancelled(),
     }
 }

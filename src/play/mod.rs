@@ -13,6 +13,7 @@ pub mod hazards;
 pub mod health;
 pub mod history;
 pub mod known_rounds;
+pub mod leases;
 pub mod lobby;
 pub mod place_bet;
 pub mod record_mark;

@@ -61,7 +61,7 @@ pub struct BetRequest {
 /// The refusals of the contract. Once the debit may have been sent, only the operator's refusal or [`Refusal::BetUnconfirmed`].
 pub async fn place_bet(context: &Arc<Context>, player: &Player, request: BetRequest) -> Result<RoundView, Refusal> {
     let (shared, player) = (Arc::clone(context), player.clone());
-    let flow = context.tasks.spawn(async move {
+    let flow = context.spawn(async move {
         match place(&shared, &player, &request).await {
             Ok(view) => Ok(view),
             Err(NotPlaced::BeforeDebit(refusal)) => repeated_bet::answer_by_key(&shared, &player, &request, refusal).await,
@@ -136,7 +136,7 @@ async fn give_lock_back(context: &Arc<Context>, player: &PlayerId, lock_token: S
 /// shut the player out for the lock's whole life.
 fn give_lock_back_meanwhile(context: &Arc<Context>, player: &PlayerId, lock_token: String) {
     let (shared, player) = (Arc::clone(context), player.clone());
-    context.tasks.spawn(async move {
+    context.spawn(async move {
         for _ in 0..LOCK_RELEASE_ATTEMPTS {
             if shared.live.release_bet_lock(&player, &lock_token).await.is_ok() {
                 return;
@@ -148,7 +148,7 @@ fn give_lock_back_meanwhile(context: &Arc<Context>, player: &PlayerId, lock_toke
 
 /// Everything that can be checked without asking anybody, before anything happens.
 fn validate(context: &Context, player: &Player, request: &BetRequest) -> Result<Order, Refusal> {
-    if !context.settings.game.enabled || context.shutdown.is_cancelled() {
+    if !context.settings.game.enabled {
         return Err(Refusal::GameDisabled);
     }
     let game = &context.configuration.game;

@@ -42,7 +42,6 @@ impl Finished {
 pub async fn finish(context: &Arc<Context>, session: Session) -> Result<Finished, Refusal> {
     let shared = Arc::clone(context);
     context
-        .tasks
         .spawn(async move { commit(&shared, &session).await })
         .await
         .unwrap_or(Err(Refusal::Unavailable))
@@ -183,7 +182,9 @@ fn end_message(context: &Context, facts: &RoundFacts, ended: &Ended, debit: &Deb
 /// After the commit: the call is sent under the claim that the row was born with, and the session is retired.
 fn settle_soon(context: &Arc<Context>, facts: RoundFacts, row: Claimed, lease_token: String) {
     let shared = Arc::clone(context);
-    context.tasks.spawn(async move {
+    let held = context.leases.hold(row.outbox_id, &lease_token);
+    context.spawn(async move {
+        let _held = held;
         let retired = retire(&shared, &facts, row.sequence);
         tokio::join!(deliver::deliver(&shared, &row, &lease_token), retired);
     });

@@ -96,6 +96,7 @@ impl Rules {
     fn server(&mut self, settings: &Settings) {
         let server = &settings.server;
         self.between("server.workers", server.workers as u64, 1, 1024);
+        self.between("server.drain_delay_s", server.drain_delay_s, 0, 600);
         self.between("server.shutdown_timeout_s", server.shutdown_timeout_s, 1, 600);
         let url = &server.frontend_url;
         let plain = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none();

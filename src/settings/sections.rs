@@ -36,6 +36,7 @@ pub struct ServerSettings {
     pub trusted_proxies: Vec<IpNet>,
     #[serde(deserialize_with = "address")]
     pub frontend_url: Url,
+    pub drain_delay_s: u64,
     pub shutdown_timeout_s: u64,
 }
 

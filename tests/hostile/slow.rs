@@ -219,3 +219,85 @@ async fn heads_that_are_none_are_refused() {
     }
     world.close().await;
 }
+
+/// The largest that a stranger can ask for, a megabyte and a half.
+const LARGEST: &str = "/api/docs/swagger-ui-bundle.js";
+const DEAF: usize = 100;
+/// What the system may hold for each of them, with its own book-keeping; it would take megabytes.
+const UNSENT_BYTES: usize = 256 * 1024;
+/// What all of them together may cost the server beyond what it is. Each piece is a few kilobytes; each file was a megabyte and a half.
+const MEMORY_BYTES: usize = 64 << 20;
+const RESET_WITHIN: Duration = Duration::from_secs(75);
+
+/// The server's side of its connections that are not done, from the system's table: how many, and how many bytes wait to be sent.
+fn unsent(server: &Server) -> (usize, usize) {
+    let address = server.url("");
+    let port: u16 = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the table");
+    let here = format!(":{port:04X}");
+    let waiting = table.lines().skip(1).filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let (bytes, _) = columns[4].split_once(':')?;
+        let bytes = usize::from_str_radix(bytes, 16).ok()?;
+        // Not what listens.
+        (columns[1].ends_with(&here) && columns[3] != "0A" && bytes > 0).then_some(bytes)
+    });
+    waiting.fold((0, 0), |(connections, all), bytes| (connections + 1, all + bytes))
+}
+
+fn memory_bytes(server: &Server) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+}
+
+/// Whoever asks for a lot and reads nothing is waited for a while, costs little meanwhile, and leaves nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_reset_and_costs_little() {
+    let (world, server) = World::with_server().await;
+    let request = format!("GET {LARGEST} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    // Whatever is made once is made before.
+    let mut first = connect(&server).await;
+    first
+        .write_all(request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").as_bytes())
+        .await
+        .expect("sent");
+    first.read_to_end(&mut Vec::new()).await.expect("read");
+    let before = memory_bytes(&server);
+    let deaf = join_all((0..DEAF).map(async |_| {
+        let mut stream = connect(&server).await;
+        stream.write_all(request.repeat(8).as_bytes()).await.expect("sent");
+        stream
+    }));
+    let deaf = deaf.await;
+    let asked_at = Clock::default().monotonic();
+    let (mut most_unsent, mut most_memory) = (0, 0);
+    let mut held = 0;
+    loop {
+        let (connections, bytes) = unsent(&server);
+        held = held.max(connections);
+        most_unsent = most_unsent.max(bytes);
+        most_memory = most_memory.max(memory_bytes(&server).saturating_sub(before));
+        if held == DEAF && connections == 0 {
+            break;
+        }
+        assert!(
+            asked_at.elapsed() < RESET_WITHIN,
+            "{connections} of {held} connections still wait with {bytes} bytes"
+        );
+        tokio::time::sleep(BETWEEN_BYTES).await;
+    }
+    for stream in &deaf {
+        let error = stream.take_error().expect("a socket");
+        assert_eq!(
+            error.map(|error| error.kind()),
+            Some(std::io::ErrorKind::ConnectionReset),
+            "it was told"
+        );
+    }
+    eprintln!("{DEAF} connections: at most {most_unsent} bytes unsent, {most_memory} bytes of memory");
+    assert!(most_unsent <= DEAF * UNSENT_BYTES, "{most_unsent} bytes in the system");
+    assert!(most_memory <= MEMORY_BYTES, "{most_memory} bytes in the server");
+    world.player(&server).await.get("/api/game/seeds").await.ok();
+    world.close().await;
+}

@@ -182,6 +182,7 @@ impl World {
             ("FAIRCROSS__WALLET__ALLOW_PRIVATE_CALLBACKS", "true".to_owned()),
             ("FAIRCROSS__LOG__FILTER", "warn".to_owned()),
             ("FAIRCROSS__RATE_LIMIT__REQUESTS", "100000".to_owned()),
+            ("FAIRCROSS__SERVER__DRAIN_DELAY_S", "0".to_owned()),
             ("FAIRCROSS__SERVER__SHUTDOWN_TIMEOUT_S", "30".to_owned()),
             // A busy machine is not what these tests are about; those that take a store away set its real deadline.
             ("FAIRCROSS__REDIS__COMMAND_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
