@@ -15,6 +15,7 @@ mod kill_points;
 mod live;
 mod migrations;
 mod models;
+mod never_sent;
 mod operator;
 mod outbox;
 mod parallel;
