@@ -86,7 +86,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Dev(options) => commands::dev::run(options).await,
         Command::Operator(options) => Ok(operator::run(options).await.map(|()| ExitCode::SUCCESS)?),
         Command::Migrate(options) => commands::migrate::run(options).await.map(|()| ExitCode::SUCCESS),
-        Command::Agent(command) => commands::agent::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Agent(command) => commands::agent::run(command).await,
         Command::Queue(command) => commands::queue::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Restore(options) => commands::restore::run(options).await,
         Command::Audit(options) => commands::audit::run(options).await,

@@ -17,6 +17,7 @@ mod kill_points;
 mod live;
 mod migrations;
 mod models;
+mod never_sent;
 mod operator;
 mod outbox;
 mod parallel;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use faircross::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,10 +23,15 @@ pub enum Behaviour {
     Answer(Vec<u8>),
     /// These bytes, and then nothing more on an open connection.
     Stall(Vec<u8>),
+    /// Nothing, and every connection's end is noted.
+    Silent(Arc<AtomicUsize>),
     /// The connection is reset once the request is read.
     Reset,
     /// The answer, after a while.
     AnswerAfter(Duration, Vec<u8>),
+    /// The answer, on a connection that is reset when it is asked again after it rested for so long: what its caller sent had crossed
+    /// with the close.
+    ClosesRested(Duration, Vec<u8>),
 }
 
 impl RawServer {
@@ -65,6 +71,7 @@ async fn serve(
     busy: Arc<AtomicUsize>,
     busiest: Arc<AtomicUsize>,
 ) {
+    let mut rests_since = None;
     while let Some(request) = read_request(&mut stream).await {
         requests.lock().expect("requests").push(request);
         busiest.fetch_max(busy.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -74,9 +81,24 @@ async fn serve(
                 stream.write_all(bytes).await.expect("an answer is taken");
                 std::future::pending::<()>().await;
             }
+            Behaviour::Silent(ended) => {
+                // Whatever comes now, a byte, an end or a reset.
+                let mut more = [0; 1];
+                let _ = stream.read(&mut more).await;
+                ended.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
             Behaviour::Reset => {
                 stream.set_zero_linger().expect("a socket option");
                 return;
+            }
+            Behaviour::ClosesRested(rest, bytes) => {
+                if rests_since.is_some_and(|since: std::time::Instant| since.elapsed() >= *rest) {
+                    stream.set_zero_linger().expect("a socket option");
+                    return;
+                }
+                stream.write_all(bytes).await.expect("an answer is taken");
+                rests_since = Some(Clock::default().monotonic());
             }
             Behaviour::AnswerAfter(delay, bytes) => {
                 tokio::time::sleep(*delay).await;

@@ -1,26 +1,32 @@
-//! `faircross agent add | list`: the casino platforms that may call us and that we call. A running server sees a change
+//! `faircross agent add | list | check`: the casino platforms that may call us and that we call. A running server sees a change
 //! within five seconds.
+
+use std::process::ExitCode;
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::agent_enquiry::{NOBODY, enquire};
 use super::{Failure, SettingsOptions};
 use crate::chance::Chance;
-use crate::game::player::AgentId;
+use crate::clock::Clock;
+use crate::game::player::{AgentId, UserId};
 use crate::ledger::Ledger;
 use crate::ledger::agents::{self, Agent};
 use crate::ledger::sealing::Sealing;
-use crate::play::context::{ledger_settings, read_configuration};
-use crate::wallet::{BodyEncoding, check_callback_url};
+use crate::play::context::{call_timeout, endpoint, ledger_settings, read_configuration, wallet_settings};
+use crate::wallet::{BodyEncoding, WalletClient, check_callback_url};
 
-/// Adds, changes and lists agents.
+/// Adds, changes, lists and tries agents.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum AgentCommand {
     /// Adds an agent, or replaces everything that is known of it.
     Add(Box<AddOptions>),
     /// Lists the agents, without their secrets.
     List(ListOptions),
+    /// Asks an agent's wallet for one balance, says how the answer came, and exits 1 when it cannot be used.
+    Check(CheckOptions),
 }
 
 /// What is known of an agent.
@@ -67,15 +73,29 @@ pub struct ListOptions {
     pub settings: SettingsOptions,
 }
 
-/// Adds or lists.
+/// Whom to ask about whom.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckOptions {
+    #[command(flatten)]
+    pub settings: SettingsOptions,
+    #[arg(long)]
+    pub agent_id: String,
+    /// A player whom the operator knows. Without one, "no such account" (1002) is a good answer.
+    #[arg(long, default_value = NOBODY)]
+    pub user_id: String,
+}
+
+/// Adds, lists or asks.
 ///
 /// # Errors
 /// When an option is not what it should be, by name, or PostgreSQL cannot be used.
-pub async fn run(command: AgentCommand) -> Result<(), Failure> {
+pub async fn run(command: AgentCommand) -> Result<ExitCode, Failure> {
     match command {
-        AgentCommand::Add(options) => add(*options).await,
-        AgentCommand::List(options) => list(&options).await,
+        AgentCommand::Add(options) => add(*options).await?,
+        AgentCommand::List(options) => list(&options).await?,
+        AgentCommand::Check(options) => return check(&options).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn add(options: AddOptions) -> Result<(), Failure> {
@@ -145,4 +165,26 @@ async fn list(options: &ListOptions) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+async fn check(options: &CheckOptions) -> Result<ExitCode, Failure> {
+    let (settings, secrets) = options.settings.with_secrets()?;
+    AgentId::parse(&options.agent_id).map_err(|error| format!("--agent-id: {error}"))?;
+    UserId::parse(&options.user_id).map_err(|error| format!("--user-id: {error}"))?;
+    let ledger = Ledger::connect(&ledger_settings(&settings)?)?;
+    let sealing = Sealing::new(secrets.sealing_key.expose_secret(), Chance);
+    let agent = ledger
+        .run(async |connection| agents::find(connection, &sealing, &options.agent_id).await)
+        .await?
+        .ok_or("--agent-id: there is no such agent")?;
+    let endpoint =
+        endpoint(&agent).ok_or("the agent's callback address or encoding cannot be read; set it again with `faircross agent add`")?;
+    let wallet = WalletClient::new(wallet_settings(&settings), Clock::with_offset_ms(settings.clock.offset_ms))?;
+    let enquiry = enquire(&wallet, &endpoint, &options.user_id, call_timeout(&settings)).await;
+    println!("{enquiry}");
+    Ok(if enquiry.is_usable() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -1,6 +1,7 @@
 //! The subcommands of the binary, one file each: read the options, do one thing, say what came of it.
 
 pub mod agent;
+mod agent_enquiry;
 pub mod audit;
 pub mod dev;
 pub mod doctor;

@@ -46,6 +46,7 @@ pub enum Code {
     AgentRejected,
     Unavailable,
     GameDisabled,
+    OperatorUnavailable,
     BetUnconfirmed,
 }
 
@@ -106,6 +107,11 @@ impl Code {
                 "The service is not available right now",
             ),
             Self::GameDisabled => (StatusCode::SERVICE_UNAVAILABLE, "game_disabled", "The game is closed"),
+            Self::OperatorUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "operator_unavailable",
+                "The casino cannot be asked right now",
+            ),
             Self::BetUnconfirmed => (StatusCode::GATEWAY_TIMEOUT, "bet_unconfirmed", "The casino did not confirm the bet"),
         }
     }
@@ -126,7 +132,7 @@ impl Code {
     /// The wait to advise where the refusal itself knows none, in milliseconds.
     const fn usual_retry_after_ms(self) -> Option<u64> {
         match self {
-            Self::BetInProgress | Self::RateLimited | Self::Unavailable => Some(1_000),
+            Self::BetInProgress | Self::RateLimited | Self::Unavailable | Self::OperatorUnavailable => Some(1_000),
             Self::GameDisabled => Some(30_000),
             _ => None,
         }
@@ -262,11 +268,14 @@ impl From<Refusal> for Problem {
             Refusal::AgentRejected { .. } => Code::AgentRejected,
             Refusal::Unavailable => Code::Unavailable,
             Refusal::GameDisabled => Code::GameDisabled,
+            Refusal::OperatorUnavailable { .. } => Code::OperatorUnavailable,
             Refusal::BetUnconfirmed => Code::BetUnconfirmed,
         };
         let mut problem = Self::new(code, refusal.to_string());
         match refusal {
-            Refusal::BetInProgress { retry_after_ms } | Refusal::RateLimited { retry_after_ms } => {
+            Refusal::BetInProgress { retry_after_ms }
+            | Refusal::RateLimited { retry_after_ms }
+            | Refusal::OperatorUnavailable { retry_after_ms } => {
                 problem.retry_after_ms = Some(retry_after_ms);
             }
             Refusal::StaleHazardEpoch { epoch, hazard_seed } => problem.current_epoch = Some(CurrentEpoch { epoch, hazard_seed }),

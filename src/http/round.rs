@@ -12,9 +12,10 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::play::{
+    bet_order::BetRequest,
     cash_out::cash_out,
     context::Context,
-    place_bet::{BetRequest, place_bet},
+    place_bet::place_bet,
     take_step::{current_round, take_step},
     view::{RoundView, Settlement},
 };
@@ -172,6 +173,7 @@ errors!(
     AgentRejected,
     Unavailable,
     GameDisabled,
+    OperatorUnavailable,
     BetUnconfirmed
 );
 errors!(

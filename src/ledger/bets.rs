@@ -305,6 +305,26 @@ pub async fn record_rejected(
     .await?)
 }
 
+/// The debit certainly never left: nothing is owed to anybody, no call is audited, and the idempotency key is free again. `false`:
+/// the row was no longer PENDING.
+///
+/// # Errors
+/// When PostgreSQL refuses it; the sweep then cancels the bet, which is harmless.
+pub async fn record_never_sent(connection: &mut PgConnection, sequence: i64, next: &NextSeed) -> Result<bool, LedgerError> {
+    Ok(ending!(
+        r#"ended as (
+               update bets set state = 'REJECTED', end_reason = 'refused', ended_at = now(), settled_at = now(), never_sent = true
+               from player where sequence = $1 and state = 'PENDING' returning bets.agent_id, user_id, nonce, user_seed)"#,
+        r#"
+           select exists (select from ended) as "ended!""#,
+        sequence,
+        next.sealed,
+        next.commitment,
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
 /// When a cancel goes out: at once, and once more when the debit can no longer be on its way.
 pub struct CancelPlan<'a> {
     pub message: &'a str,

@@ -125,14 +125,14 @@ pub async fn by_agent(connection: &mut PgConnection, agent_id: &str, bet_id: Uui
     )
 }
 
-/// The bet that was placed with an idempotency key.
+/// The bet that was placed with an idempotency key. One whose debit never left has set its key free.
 ///
 /// # Errors
 /// When PostgreSQL cannot be asked.
 pub async fn by_idempotency_key(connection: &mut PgConnection, player: &PlayerId, key: &str) -> Result<Option<BetRow>, LedgerError> {
     Ok(bet_rows!(
         "select",
-        "from bets where agent_id = $1 and user_id = $2 and idempotency_key = $3",
+        "from bets where agent_id = $1 and user_id = $2 and idempotency_key = $3 and not never_sent",
         player.agent_id.as_str(),
         player.user_id.as_str(),
         key

@@ -13,6 +13,8 @@ use super::book::Answer;
 pub(super) enum Reply {
     /// HTTP 200 with this text.
     Text(String),
+    /// HTTP 200 with this text in gzip.
+    Gzip(String),
     /// This HTTP status.
     Status(u16),
     /// The connection is closed.

@@ -18,6 +18,7 @@
 //! | `drop_before`, `drop_after` | the connection is closed without an answer, before or after it is done |
 //! | `garbage` | it is done (not with `"applied": false`), and the answer is `body` (default: not JSON) |
 //! | `duplicate` | it is delivered twice; with `delayMs`, the second time so much later and after the answer |
+//! | `byte_order_mark`, `gzip` | it is done, and the answer begins with a UTF-8 byte order mark, or is gzipped |
 //! | `wrong_id` | it is done, and the answer is about another player and bet |
 //!
 //! `refuse` with 1016 or 1038 is an operator that lies: "already applied" to what it has not done. Something that it has done before is
@@ -59,6 +60,10 @@ pub enum FaultKind {
     Garbage,
     /// Delivered twice.
     Duplicate,
+    /// Answered with a UTF-8 byte order mark in front.
+    ByteOrderMark,
+    /// Answered in gzip, asked for or not.
+    Gzip,
     /// Answered for somebody else.
     WrongId,
 }

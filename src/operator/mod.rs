@@ -29,6 +29,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use thiserror::Error;
@@ -59,6 +60,9 @@ pub struct OperatorOptions {
     /// How many of the latest calls are kept for GET /calls.
     #[arg(long, value_name = "NUMBER", default_value_t = 2000)]
     pub kept_calls: usize,
+    /// How long a connection may rest before it is closed, in milliseconds. It is not named in answers.
+    #[arg(long, value_name = "MS", default_value_t = 75_000)]
+    pub rest_ms: u64,
     /// Threads that serve.
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     pub workers: usize,
@@ -77,6 +81,7 @@ impl Default for OperatorOptions {
             currencies: vec!["INR".into()],
             starting_balance: Amount4::from_units(1000 * Amount4::ONE),
             kept_calls: 2000,
+            rest_ms: 75_000,
             workers: 2,
         }
     }
@@ -138,7 +143,14 @@ pub struct Operator {
 /// When the options contradict themselves, the ledger cannot be opened or the port cannot be bound.
 pub fn start(options: &OperatorOptions, handle_signals: bool) -> Result<Operator, OperatorError> {
     let wallet = wallet::Wallet::open(options)?;
-    server::bind((Ipv4Addr::LOCALHOST, options.port).into(), wallet, options.workers, handle_signals)
+    let rest = Duration::from_millis(options.rest_ms);
+    server::bind(
+        (Ipv4Addr::LOCALHOST, options.port).into(),
+        wallet,
+        options.workers,
+        rest,
+        handle_signals,
+    )
 }
 
 /// Serves until SIGTERM or Ctrl-C; prints the address as one line first.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Bytes, Data, Json, Path, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Responder, rt};
+use flate2::{Compression, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount4;
@@ -31,7 +33,13 @@ const BETS_PER_CHUNK: usize = 500;
 struct Connection(TcpStream);
 
 /// Binds the port; awaiting the server serves.
-pub(super) fn bind(address: SocketAddr, wallet: Wallet, workers: usize, handle_signals: bool) -> Result<Operator, OperatorError> {
+pub(super) fn bind(
+    address: SocketAddr,
+    wallet: Wallet,
+    workers: usize,
+    rest: Duration,
+    handle_signals: bool,
+) -> Result<Operator, OperatorError> {
     let wallet = Data::new(wallet);
     let server = HttpServer::new(move || {
         App::new()
@@ -50,7 +58,7 @@ pub(super) fn bind(address: SocketAddr, wallet: Wallet, workers: usize, handle_s
             .default_service(web::to(callback))
     })
     .workers(workers.max(1))
-    .keep_alive(Duration::from_secs(75))
+    .keep_alive(rest)
     .shutdown_timeout(1)
     .on_connect(|connection, extensions| {
         let tcp = connection.downcast_ref::<rt::net::TcpStream>();
@@ -81,7 +89,7 @@ async fn callback(request: HttpRequest, body: Bytes, wallet: Data<Wallet>) -> Ht
         }
     };
     call.answer = match &reply {
-        Reply::Text(text) => Some(text.clone()),
+        Reply::Text(text) | Reply::Gzip(text) => Some(text.clone()),
         Reply::Status(status) => Some(format!("HTTP {status}")),
         Reply::Nothing => None,
     };
@@ -119,6 +127,14 @@ fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
 fn respond(request: &HttpRequest, reply: Reply) -> HttpResponse {
     match reply {
         Reply::Text(text) => HttpResponse::Ok().content_type("application/json").body(text),
+        Reply::Gzip(text) => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(text.as_bytes()).expect("memory takes it");
+            HttpResponse::Ok()
+                .content_type("application/json")
+                .insert_header((CONTENT_ENCODING, "gzip"))
+                .body(encoder.finish().expect("memory takes it"))
+        }
         Reply::Status(status) => HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)).finish(),
         Reply::Nothing => {
             if let Some(Connection(connection)) = request.conn_data::<Connection>() {

@@ -199,6 +199,14 @@ impl Wallet {
                 self.handled_if(fault.applied.unwrap_or(true), &call, Reply::Text(garbage)).await
             }
             FaultKind::Duplicate => self.handle_twice(call).await,
+            FaultKind::ByteOrderMark => match self.answer(&call, None).await {
+                Reply::Text(text) => Reply::Text(format!("\u{feff}{text}")),
+                other => other,
+            },
+            FaultKind::Gzip => match self.answer(&call, None).await {
+                Reply::Text(text) => Reply::Gzip(text),
+                other => other,
+            },
             FaultKind::WrongId => {
                 let reply = self.answer(&call, None).await;
                 with_wrong_id(reply)

@@ -334,11 +334,14 @@ pub fn game_payload(settings: &Settings) -> GamePayload {
     }
 }
 
-fn wallet_settings(settings: &Settings) -> WalletSettings {
+/// How operators are called under these settings.
+pub fn wallet_settings(settings: &Settings) -> WalletSettings {
     WalletSettings {
         concurrent_calls_per_agent: settings.wallet.concurrency_per_agent,
         breaker_calls: settings.wallet.breaker_calls,
         breaker_open_ms: settings.wallet.breaker_open_ms,
+        idle_connection_ms: settings.wallet.connection_rest_ms,
+        unacknowledged_ms: settings.wallet.bet_timeout_ms,
         allow_private_callbacks: settings.wallet.allow_private_callbacks,
         ..WalletSettings::default()
     }

@@ -108,13 +108,22 @@ async fn drain_agent(context: &Arc<Context>, agent_id: &str) -> Result<usize, Le
             rights.more_is_due.store(true, Ordering::Release);
             return Ok(claimed_rows);
         }
-        let batch = i64::try_from(permits.len()).unwrap_or(i64::MAX);
+        // Nothing is claimed for an operator that is left alone, and no more than it bears for one that is failing.
+        let retries = context.wallet.take_retries(agent_id, permits.len());
+        if retries == 0 {
+            rights.more_is_due.store(true, Ordering::Release);
+            return Ok(claimed_rows);
+        }
+        let is_limited = retries < permits.len();
+        let batch = i64::try_from(retries).unwrap_or(i64::MAX);
         let token = context.chance.token();
         let lease_s = i64::try_from(context.settings.wallet.lease_s).unwrap_or(i64::MAX);
         let claimed = context
             .ledger
             .run(async |connection| outbox::claim_due(connection, agent_id, &token, lease_s, batch).await)
             .await?;
+        let used = claimed.iter().filter(|row| row.attempts > 1).count();
+        context.wallet.return_retries(agent_id, retries.saturating_sub(used));
         if claimed.is_empty() {
             return Ok(claimed_rows);
         }
@@ -122,6 +131,10 @@ async fn drain_agent(context: &Arc<Context>, agent_id: &str) -> Result<usize, Le
         claimed_rows += claimed.len();
         for (row, permit) in claimed.into_iter().zip(permits) {
             spawn_delivery(context, row, token.clone(), permit, Arc::clone(&rights));
+        }
+        if is_limited {
+            rights.more_is_due.store(true, Ordering::Release);
+            return Ok(claimed_rows);
         }
     }
 }
@@ -133,6 +146,9 @@ fn spawn_delivery(context: &Arc<Context>, row: Claimed, token: String, permit: O
         let was_taken = deliver_unless_spared(&shared, &row, &token).await;
         drop(held);
         drop(permit);
+        if was_taken && row.attempts > 1 {
+            shared.wallet.return_retries(&row.agent_id, 1);
+        }
         // A backlog goes on as fast as the operator takes it, and does not wait for the next drain's time. What it does not take
         // waits, and a server that ends leaves it to others.
         if was_taken

@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod admission;
 pub mod balance;
+pub mod bet_order;
 pub mod cash_out;
 pub mod context;
 pub mod deliver;

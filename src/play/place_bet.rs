@@ -1,21 +1,21 @@
 //! Placing a bet: intent, call, outcome.
 //!
-//! 1. One script lets the player through, takes the bet lock and reads the public road (K1 after it).
+//! 1. One script lets the player through, takes the bet lock and reads the public road (K1 after it). Then the bet takes its place
+//!    among the calls to the operator: where none can be made, it is refused before anything is written.
 //! 2. One statement commits the intent: the nonce and the seeds are taken, the exact message is stored (K2 after it).
 //! 3. The debit is sent, within two seconds of that commit or not at all (K3 while it is under way, K4 when it is answered).
 //! 4. One statement records what came of it, with the audit of the call (K5 after it).
 //! 5. One script opens the session and gives the lock back (K6 after it).
 //!
 //! What happens to a bet that is interrupted follows from its row alone: a PENDING one is cancelled by the sweep, a PLACED one
-//! is played on from a rebuilt session. An unknown outcome is never tried again as a bet.
+//! is played on from a rebuilt session. An unknown outcome is never tried again as a bet. Only this flow can know that a debit
+//! certainly never left; then nothing is owed, and the bet is rejected without a call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::failpoint;
-use crate::game::difficulty::Difficulty;
-use crate::game::fairness::{Commitment, ServerSeed, UserSeed};
-use crate::game::money::Amount;
+use crate::game::fairness::ServerSeed;
 use crate::game::player::{PlayerId, PlayerStatus};
 use crate::ledger::LedgerError;
 use crate::ledger::agents::Agent;
@@ -25,13 +25,14 @@ use crate::ledger::history::BetRow;
 use crate::live::{BeginBet, NewSession};
 use crate::play::admission::{caller, refused, through_gate};
 use crate::play::balance::in_currency;
+use crate::play::bet_order::{BetRequest, Order, validate};
 use crate::play::context::{Context, Player, endpoint};
 use crate::play::deliver::record_of;
 use crate::play::round::RoundFacts;
 use crate::play::view::RoundView;
 use crate::play::{Refusal, deliver, hazards, repeated_bet, settle};
 use crate::wallet::message::{BetFacts, bet_message, cancel_message};
-use crate::wallet::{Action, Attempt, Call, Outcome, UnknownReason};
+use crate::wallet::{Action, AgentEndpoint, Attempt, Call, NoPlace, Outcome, Place};
 
 /// How long the session of a round outlives its deadline in Redis, in seconds.
 const SESSION_OUTLIVES_DEADLINE_S: u64 = 86_400;
@@ -40,20 +41,12 @@ const LOCK_RELEASE_ATTEMPTS: u32 = 10;
 const LOCK_RELEASE_PAUSE: Duration = Duration::from_millis(300);
 /// When a player whose bet is being placed is told to ask again, at the latest.
 pub(super) const LONGEST_BET_PAUSE_MS: u64 = 1_000;
+/// How long a bet waits for its place among the operator's calls. Longer, and it would be answered late instead of refused.
+const WAIT_FOR_A_PLACE: Duration = Duration::from_millis(500);
+/// When a bet that found no place is worth repeating, in milliseconds.
+const BUSY_PAUSE_MS: u64 = 1_000;
 /// How long to wait before a debit that was taken is recorded once more, in milliseconds.
 const RECORD_AGAIN_AFTER_MS: [u64; 4] = [50, 200, 500, 1_000];
-
-/// A bet as the player sent it.
-#[derive(Clone, Debug)]
-pub struct BetRequest {
-    pub bet_amount: String,
-    pub difficulty: String,
-    pub currency: String,
-    pub hazard_epoch: u64,
-    pub user_seed: Option<String>,
-    pub expected_commitment: Option<String>,
-    pub idempotency_key: Option<String>,
-}
 
 /// Places a bet. The flow goes on when the caller's connection is gone.
 ///
@@ -83,16 +76,6 @@ impl From<Refusal> for NotPlaced {
     fn from(refusal: Refusal) -> Self {
         Self::BeforeDebit(refusal)
     }
-}
-
-/// What a valid request asks for.
-struct Order {
-    stake: Amount,
-    decimal_places: u8,
-    difficulty: Difficulty,
-    max_lane: u8,
-    user_seed: Option<UserSeed>,
-    expected_commitment: Option<String>,
 }
 
 async fn place(context: &Arc<Context>, player: &Player, request: &BetRequest) -> Result<RoundView, NotPlaced> {
@@ -146,51 +129,6 @@ fn give_lock_back_meanwhile(context: &Arc<Context>, player: &PlayerId, lock_toke
     });
 }
 
-/// Everything that can be checked without asking anybody, before anything happens.
-fn validate(context: &Context, player: &Player, request: &BetRequest) -> Result<Order, Refusal> {
-    if !context.settings.game.enabled {
-        return Err(Refusal::GameDisabled);
-    }
-    let game = &context.configuration.game;
-    let difficulty: Difficulty = request.difficulty.parse().map_err(|_| Refusal::InvalidDifficulty)?;
-    if request.currency != player.currency {
-        return Err(Refusal::InvalidCurrency {
-            detail: format!("this session plays in {}", player.currency),
-        });
-    }
-    let rules = game.currency(&request.currency).ok_or_else(|| Refusal::InvalidCurrency {
-        detail: "the game is not played in this currency".to_owned(),
-    })?;
-    let invalid_amount = |detail: String| Refusal::InvalidBetAmount { detail };
-    let stake = Amount::parse(&request.bet_amount, rules.decimal_places).map_err(|error| invalid_amount(error.to_string()))?;
-    rules.check_stake(stake, None).map_err(|error| invalid_amount(error.to_string()))?;
-    let max_lane = game
-        .paytable(difficulty)
-        .max_lane(stake, rules.max_win)
-        .ok_or_else(|| invalid_amount("the maximum win is below what the first lane would pay".to_owned()))?;
-    let user_seed = request
-        .user_seed
-        .as_deref()
-        .map(UserSeed::parse)
-        .transpose()
-        .map_err(|_| Refusal::InvalidUserSeed)?;
-    let expected_commitment = request.expected_commitment.clone();
-    if let Some(text) = &expected_commitment {
-        Commitment::parse(text).map_err(|error| Refusal::ValidationFailed {
-            field: "hashedServerSeed",
-            detail: error.to_string(),
-        })?;
-    }
-    Ok(Order {
-        stake,
-        decimal_places: rules.decimal_places,
-        difficulty,
-        max_lane,
-        user_seed,
-        expected_commitment,
-    })
-}
-
 /// The first script, and the link of the road that the player saw.
 async fn begin(context: &Arc<Context>, player: &Player, request: &BetRequest, order: &Order, lock_token: &str) -> Result<String, Refusal> {
     if context.record_watch.forbids_play() {
@@ -230,6 +168,7 @@ async fn debit(
     lock_token: &str,
 ) -> Result<RoundView, NotPlaced> {
     let endpoint = endpoint(agent).ok_or(Refusal::GameDisabled)?;
+    let place = take_place(context, &endpoint).await?;
     let bet_id = context.chance.identifier();
     let (platform_tx_id, placed_at) = (bet_id.to_string(), context.clock.now());
     let facts = BetFacts {
@@ -278,40 +217,42 @@ async fn debit(
 
     // The road is computed before the money moves: a seed that cannot be opened must not cost a stake.
     let road = RoundFacts::of_bet(&recorded, &context.configuration, &context.sealing);
-    let call = match &road {
-        Ok(_) => {
-            context
-                .wallet
-                .send(&endpoint, Action::Bet, &message, debit_attempt(context, before_intent))
-                .await
+    let facts = match road {
+        Ok(facts) => facts,
+        Err(error) => {
+            never_sent(context, &bet).await;
+            return Err(NotPlaced::Told(unwritable(error)));
         }
-        Err(_) => withheld(),
     };
+    let attempt = debit_attempt(context, before_intent);
+    let call = context.wallet.send_from(place, &endpoint, Action::Bet, &message, attempt).await;
     failpoint::reach("K4");
     match &call.outcome {
         Outcome::Applied { balance, .. } => {
             let balance = balance.as_ref().map(|balance| in_currency(balance, order.decimal_places));
-            let facts = road.map_err(unwritable)?;
             confirm(context, &bet, &call, &facts, lock_token, balance).await
         }
         Outcome::Declined { status } => Err(NotPlaced::Told(reject(context, &bet, &call, status).await)),
+        Outcome::Unknown { .. } if !call.sent => {
+            never_sent(context, &bet).await;
+            Err(NotPlaced::Told(Refusal::OperatorUnavailable {
+                retry_after_ms: BUSY_PAUSE_MS,
+            }))
+        }
         Outcome::Unknown { .. } => Err(NotPlaced::Told(cancel_unknown(context, &bet, &call).await)),
     }
 }
 
-/// A debit that was not sent because its round could not be played.
-fn withheld() -> Call {
-    let outcome = Outcome::Unknown {
-        reason: UnknownReason::NotSent,
-        status: None,
-    };
-    Call {
-        outcome,
-        sent: false,
-        http_status: None,
-        answer: None,
-        duration_ms: 0,
-    }
+/// The place of the debit among the operator's calls, before its intent: while the operator is left alone, or as many calls are under
+/// way as may be, nothing is taken and nothing is written.
+async fn take_place(context: &Context, endpoint: &AgentEndpoint) -> Result<Place, Refusal> {
+    let place = context.wallet.place(endpoint, Action::Bet, WAIT_FOR_A_PLACE).await;
+    place.map_err(|none| Refusal::OperatorUnavailable {
+        retry_after_ms: match none {
+            NoPlace::BreakerOpen { retry_after } => u64::try_from(retry_after.as_millis()).unwrap_or(BUSY_PAUSE_MS),
+            NoPlace::Busy | NoPlace::AddressRefused | NoPlace::NotSendable => BUSY_PAUSE_MS,
+        },
+    })
 }
 
 /// A bet between its intent and its outcome.
@@ -477,6 +418,19 @@ async fn reject(context: &Arc<Context>, bet: &PendingBet<'_>, call: &Call, statu
         tracing::error!(%error, sequence, "a refusal could not be recorded");
     }
     refusal_of_status(status)
+}
+
+/// Not a byte of the debit has left: the operator is owed nothing, and the bet's key is free again.
+async fn never_sent(context: &Context, bet: &PendingBet<'_>) {
+    let (sequence, next) = (bet.recorded.sequence, next_seed(context, bet.player));
+    if let Err(error) = context
+        .ledger
+        .run(async |connection| bets::record_never_sent(connection, sequence, &next).await)
+        .await
+    {
+        // The sweep will cancel the bet, which the operator answers without moving money.
+        tracing::error!(%error, sequence, "a bet that was never sent could not be rejected");
+    }
 }
 
 /// Nobody knows whether the stake was taken: it is being returned.

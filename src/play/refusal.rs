@@ -52,6 +52,9 @@ pub enum Refusal {
     Unavailable,
     #[error("the game is closed at the moment")]
     GameDisabled,
+    /// Nothing was sent to the operator, and nothing was taken.
+    #[error("the casino cannot be asked right now; nothing was taken")]
+    OperatorUnavailable { retry_after_ms: u64 },
     /// The operator did not answer: the stake, if it was taken, is being returned.
     #[error("the casino did not confirm the bet; the stake, if it was taken, is being returned")]
     BetUnconfirmed,

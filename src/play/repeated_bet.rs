@@ -1,5 +1,6 @@
 //! A bet that is sent again under its Idempotency-Key. The key is kept with the bet, so the bet's own row says what the first
-//! answer was or would have been; nothing is debited here.
+//! answer was or would have been; nothing is debited here. A bet whose debit never left has set its key free: it is not found, and
+//! the repeat is a new bet.
 
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use crate::game::money::Amount;
 use crate::ledger::bets::BetState;
 use crate::ledger::history::{self, BetRow};
 use crate::play::admission::{admit, admit_by_record};
+use crate::play::bet_order::BetRequest;
 use crate::play::context::{Context, Player};
-use crate::play::place_bet::{BetRequest, LONGEST_BET_PAUSE_MS, refusal_of_status, unwritable};
+use crate::play::place_bet::{LONGEST_BET_PAUSE_MS, refusal_of_status, unwritable};
 use crate::play::round::{stake_of, view_of_ended_bet};
 use crate::play::view::RoundView;
 use crate::play::{Refusal, recover};

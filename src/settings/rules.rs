@@ -193,6 +193,7 @@ impl Rules {
         self.between("wallet.human_after_s", wallet.human_after_s, 1, 30 * DAY_S);
         self.between("wallet.lease_s", wallet.lease_s, 1, 45);
         self.between("wallet.concurrency_per_agent", wallet.concurrency_per_agent, 1, 10_000);
+        self.between("wallet.connection_rest_ms", wallet.connection_rest_ms, 0, 60_000);
         self.between("wallet.breaker_calls", wallet.breaker_calls, 1, 10_000);
         self.between("wallet.breaker_open_ms", wallet.breaker_open_ms, 1, 600_000);
     }

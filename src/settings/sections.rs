@@ -107,6 +107,7 @@ pub struct WalletSettings {
     pub human_after_s: u64,
     pub lease_s: u64,
     pub concurrency_per_agent: u32,
+    pub connection_rest_ms: u64,
     pub breaker_calls: u32,
     pub breaker_open_ms: u64,
     pub allow_private_callbacks: bool,

@@ -2,24 +2,31 @@
 //! whether the message may have left.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
 use rustls::crypto::ring;
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
-use super::address::{AddressRefused, PublicAddresses, check_callback_url};
-use super::answer::{self, Subject};
-use super::guard::{Guard, Guards};
+use super::address::{AddressRefused, check_callback_url};
+use super::answer::{self, Defect, Subject};
+use super::breaker::Verdict;
+use super::connections::{Connections, builder, keep_alive};
+use super::guard::{Guard, Guards, NoPlace, Place};
 use super::outgoing::{Fate, OutgoingBody};
 use super::signature::{SIGNATURE_HEADER, signature};
-use super::{Action, AgentEndpoint, Attempt, Call, CallbackUrlError, Outcome, READ_ANSWER_BYTES, UnknownReason, WalletSettings};
+use super::{
+    Action, AgentEndpoint, AnswerForm, Attempt, Call, CallbackUrlError, Outcome, READ_ANSWER_BYTES, UnknownReason, WalletSettings,
+};
 use crate::clock::Clock;
 use crate::per_runtime::PerRuntime;
+
+/// A call waits for its place for this part of its timeout at most.
+const WAITS_FOR_A_PART: u32 = 3;
 
 /// The client could not be made.
 #[derive(Debug, Error)]
@@ -30,12 +37,10 @@ pub struct WalletClientError(#[from] reqwest::Error);
 #[derive(Clone)]
 pub struct WalletClient {
     /// Each worker has connections of its own.
-    http: Arc<PerRuntime<Client>>,
-    /// What a worker's client is made like, and used if another one cannot be made.
-    first: Client,
+    http: Arc<PerRuntime<Connections>>,
+    /// Used if another one cannot be made.
+    spare: Client,
     guards: Arc<Guards>,
-    /// Of the calls that move nothing.
-    questions: Arc<Guards>,
     settings: WalletSettings,
     clock: Clock,
 }
@@ -51,6 +56,7 @@ struct Prepared {
 #[derive(Default)]
 struct Received {
     http_status: Option<u16>,
+    headers: HeaderMap,
     body: Vec<u8>,
 }
 
@@ -70,35 +76,78 @@ impl WalletClient {
     pub fn new(settings: WalletSettings, clock: Clock) -> Result<Self, WalletClientError> {
         // Whoever installed a provider first keeps it; the error says no more than that.
         let _ = ring::default_provider().install_default();
-        let first = builder(&settings).build().or_else(|error| {
+        let rest = Duration::from_millis(settings.idle_connection_ms);
+        let spare = builder(&settings, rest).build().or_else(|error| {
             tracing::warn!(%error, "no root certificates were found: https callbacks will fail");
-            builder(&settings).tls_certs_only([]).build()
+            builder(&settings, rest).tls_certs_only([]).build()
         })?;
         Ok(Self {
             http: Arc::default(),
-            first,
+            spare,
             guards: Arc::default(),
-            questions: Arc::default(),
             settings,
             clock,
         })
     }
 
-    /// Makes this runtime's own HTTP client, so that no debit has to wait while root certificates are read.
+    /// Makes the HTTP clients of this runtime that are needed first, so that no debit has to wait while root certificates are read.
     pub fn prepare_here(&self) {
-        self.http_here();
+        self.http_here(None);
     }
 
-    /// This runtime's own HTTP client.
-    fn http_here(&self) -> Client {
-        self.http
-            .here(|| builder(&self.settings).build().unwrap_or_else(|_| self.first.clone()))
+    /// This runtime's own HTTP client for an operator that names this time of rest.
+    fn http_here(&self, named: Option<Duration>) -> Client {
+        self.http.here(Connections::default).resting(named, &self.settings, &self.spare)
+    }
+
+    fn guard(&self, agent_id: &str) -> Arc<Guard> {
+        self.guards.of(agent_id, &self.settings, self.clock)
     }
 
     /// Sends one message once and reads the answer.
     pub async fn send(&self, agent: &AgentEndpoint, action: Action, message: &str, attempt: Attempt) -> Call {
         let started = self.clock.monotonic();
-        let mut call = self.guarded(agent, action, message, attempt, started).await;
+        let patience = attempt
+            .send_within
+            .unwrap_or(attempt.timeout / WAITS_FOR_A_PART)
+            .min(attempt.timeout);
+        let call = match self.place(agent, action, patience).await {
+            Ok(place) => self.exchange_in(place, agent, action, message, attempt, started).await,
+            Err(none) => unsent(none.reason()),
+        };
+        self.measured(call, agent, action, started)
+    }
+
+    /// Takes the place of a call before whatever would be in vain without one.
+    ///
+    /// # Errors
+    /// When no call can be made, within `patience`.
+    pub async fn place(&self, agent: &AgentEndpoint, action: Action, patience: Duration) -> Result<Place, NoPlace> {
+        check_callback_url(&agent.callback_url, self.settings.allow_private_callbacks).map_err(|refused| match refused {
+            CallbackUrlError::PrivateAddress => NoPlace::AddressRefused,
+            CallbackUrlError::Scheme | CallbackUrlError::Host | CallbackUrlError::Credentials => NoPlace::NotSendable,
+        })?;
+        self.guard(&agent.agent_id).place(action, patience).await
+    }
+
+    /// Sends one message once, from a place that was taken for it, and reads the answer.
+    pub async fn send_from(&self, place: Place, agent: &AgentEndpoint, action: Action, message: &str, attempt: Attempt) -> Call {
+        let started = self.clock.monotonic();
+        let call = self.exchange_in(place, agent, action, message, attempt, started).await;
+        self.measured(call, agent, action, started)
+    }
+
+    /// How many of `wanted` calls that were made before may be made once more now. Those that are not made are given back.
+    pub fn take_retries(&self, agent_id: &str, wanted: usize) -> usize {
+        self.guard(agent_id).money.take_retries(wanted)
+    }
+
+    /// Gives back retries that were taken and not made, or that the operator took.
+    pub fn return_retries(&self, agent_id: &str, count: usize) {
+        self.guard(agent_id).money.return_retries(count);
+    }
+
+    fn measured(&self, mut call: Call, agent: &AgentEndpoint, action: Action, started: Instant) -> Call {
         let duration = self.clock.elapsed_since(started);
         call.duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let outcome = match &call.outcome {
@@ -111,64 +160,67 @@ impl WalletClient {
         call
     }
 
-    async fn guarded(&self, agent: &AgentEndpoint, action: Action, message: &str, attempt: Attempt, started: Instant) -> Call {
-        if let Err(refused) = check_callback_url(&agent.callback_url, self.settings.allow_private_callbacks) {
-            return unsent(match refused {
-                CallbackUrlError::PrivateAddress => UnknownReason::AddressRefused,
-                CallbackUrlError::Scheme | CallbackUrlError::Host | CallbackUrlError::Credentials => UnknownReason::NotSent,
-            });
-        }
-        // A player may ask for the balance as often as they like; that must not stand in the way of anybody's money.
-        let guard = match action {
-            Action::GetBalance => self.questions.of(&agent.agent_id, &self.settings),
-            Action::Bet | Action::CancelBet | Action::Settle | Action::VoidBet => self.guards.of(&agent.agent_id, &self.settings),
-        };
-        let patience = attempt.send_within.unwrap_or(attempt.timeout).min(attempt.timeout);
-        let Ok(Ok(_permit)) = tokio::time::timeout(patience, guard.calls.acquire()).await else {
-            return unsent(UnknownReason::Busy);
-        };
-        self.unless_broken(&guard, agent, action, message, attempt, started).await
-    }
-
-    async fn unless_broken(
+    async fn exchange_in(
         &self,
-        guard: &Guard,
+        place: Place,
         agent: &AgentEndpoint,
         action: Action,
         message: &str,
         attempt: Attempt,
         started: Instant,
     ) -> Call {
+        let Place { guard, pass, _permit } = place;
         // Prepared after the wait, so that the signature's time is that of the send.
         let latest = attempt.send_within.and_then(|limit| started.checked_add(limit));
-        let Some(prepared) = self.prepare(agent, message, latest) else {
+        let named = *guard.keep_alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(prepared) = self.prepare(agent, message, latest, named) else {
             return unsent(UnknownReason::NotSent);
         };
-        let remaining = attempt.timeout.saturating_sub(self.clock.elapsed_since(started));
-        let exchange = async {
-            let call = exchange(prepared, agent, action, attempt, remaining).await;
-            if speaks_against_the_operator(&call.outcome) {
-                Err(call)
-            } else {
-                Ok(call)
-            }
+        if !attempt.repeat && action != Action::GetBalance {
+            guard.money.note_first_send();
+        }
+        let call = exchange(prepared, agent, action, attempt).await;
+        if call.http_status.is_some() {
+            *guard.keep_alive.lock().unwrap_or_else(PoisonError::into_inner) = call.form.keep_alive;
+        }
+        if let Some(verdict) = verdict(&call.outcome) {
+            pass.report(verdict);
+        }
+        self.warn_of_defects(&guard, agent, action, &call);
+        call
+    }
+
+    /// Says what was wrong with an answer, once a minute for each operator, and never what stood in it.
+    fn warn_of_defects(&self, guard: &Guard, agent: &AgentEndpoint, action: Action, call: &Call) {
+        let Outcome::Unknown { reason, .. } = &call.outcome else { return };
+        let wrong = match (reason, call.form.defect) {
+            (UnknownReason::Unreadable, Some(defect)) => defect.to_string(),
+            (UnknownReason::HttpStatus, _) => "its HTTP status is not 2xx".to_owned(),
+            (UnknownReason::WrongEcho, _) => "it names another player or bet".to_owned(),
+            _ => return,
         };
-        match guard.breaker.call(exchange).await {
-            Ok(call) | Err(recloser::Error::Inner(call)) => call,
-            Err(recloser::Error::Rejected) => unsent(UnknownReason::BreakerOpen),
+        if guard.may_warn(self.clock) {
+            tracing::warn!(
+                agent = agent.agent_id,
+                action = action.as_str(),
+                http_status = call.http_status,
+                wrong,
+                "an operator's answer proves nothing; `faircross agent check` says more"
+            );
         }
     }
 
     /// Packs and signs the message; `None` when it is not one.
-    fn prepare(&self, agent: &AgentEndpoint, message: &str, latest: Option<Instant>) -> Option<Prepared> {
+    fn prepare(&self, agent: &AgentEndpoint, message: &str, latest: Option<Instant>, named: Option<Duration>) -> Option<Prepared> {
         let subject = Subject::of(message).ok()?;
         let body = agent.encoding.body(agent.certificate.expose_secret(), message).ok()?;
         let fate = Fate::default();
         let mut request = self
-            .http_here()
+            .http_here(named)
             .post(agent.callback_url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static(agent.encoding.content_type()))
-            .header(ACCEPT, HeaderValue::from_static("application/json"));
+            .header(ACCEPT, HeaderValue::from_static("application/json"))
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(secret) = &agent.signature_secret {
             request = request.header(SIGNATURE_HEADER, signature(secret, self.clock.now(), &body));
         }
@@ -186,28 +238,15 @@ impl WalletClient {
     }
 }
 
-fn builder(settings: &WalletSettings) -> reqwest::ClientBuilder {
-    Client::builder()
-        .user_agent(concat!("faircross/", env!("CARGO_PKG_VERSION")))
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
-        .pool_idle_timeout(Duration::from_millis(settings.idle_connection_ms))
-        .pool_max_idle_per_host(settings.concurrent_calls_per_agent as usize)
-        .tcp_nodelay(true)
-        .dns_resolver(Arc::new(PublicAddresses {
-            allow_private: settings.allow_private_callbacks,
-        }))
-}
-
 /// Sends and reads under one deadline, then says what it proves.
-async fn exchange(prepared: Prepared, agent: &AgentEndpoint, action: Action, attempt: Attempt, remaining: Duration) -> Call {
+async fn exchange(prepared: Prepared, agent: &AgentEndpoint, action: Action, attempt: Attempt) -> Call {
     let Prepared { request, subject, fate } = prepared;
     let mut received = Received::default();
-    let ended = tokio::time::timeout(remaining, receive(request, &mut received)).await;
+    // Whatever is left of the request at the deadline is dropped, and its connection closed with it.
+    let ended = tokio::time::timeout(attempt.timeout, receive(request, &mut received)).await;
     let sent = !fate.withdraw();
     let is_success = received.http_status.is_some_and(|status| (200..300).contains(&status));
+    let mut form = received.form();
     let reason = match ended {
         // An answer to a message that did not leave (an early error page) is an answer to nothing.
         Ok(_) if !sent && received.http_status.is_some() => Some(UnknownReason::NotSent),
@@ -215,28 +254,59 @@ async fn exchange(prepared: Prepared, agent: &AgentEndpoint, action: Action, att
         Ok(Ok(())) => None,
         Ok(Err(Failure::Request(error))) => Some(reason_of(&error, sent, &fate)),
         Ok(Err(Failure::Body)) => Some(UnknownReason::Broken),
-        Ok(Err(Failure::TooLong)) => Some(UnknownReason::Unreadable),
+        Ok(Err(Failure::TooLong)) => {
+            form.defect = Some(Defect::TooLong);
+            Some(UnknownReason::Unreadable)
+        }
         Err(_) => Some(UnknownReason::Timeout),
     };
-    let outcome = match reason {
-        Some(reason) => Outcome::Unknown { reason, status: None },
-        None => answer::outcome(action, attempt, &subject, &received.body),
+    let plain = answer::plain(&received.body, form.content_encoding.as_deref());
+    if let Ok(plain) = &plain {
+        (form.was_gzip, form.had_byte_order_mark) = (plain.was_gzip, plain.had_byte_order_mark);
+    }
+    // The audit keeps what can be read of an answer that broke off, too.
+    let body = plain.as_ref().map_or(&received.body, |plain| &plain.body);
+    let kept = received.http_status.map(|_| answer::kept(body, agent.certificate.expose_secret()));
+    let outcome = match (reason, &plain) {
+        (Some(reason), _) => Err(reason),
+        (None, Err(defect)) => {
+            form.defect = Some(*defect);
+            Err(UnknownReason::Unreadable)
+        }
+        (None, Ok(plain)) => answer::outcome(action, attempt, &subject, &plain.body).map_err(|defect| {
+            form.defect = Some(defect);
+            UnknownReason::Unreadable
+        }),
     };
-    let answer = received
-        .http_status
-        .map(|_| answer::kept(&received.body, agent.certificate.expose_secret()));
     Call {
-        outcome,
+        outcome: outcome.unwrap_or_else(|reason| Outcome::Unknown { reason, status: None }),
         sent,
         http_status: received.http_status,
-        answer,
+        answer: kept,
         duration_ms: 0,
+        form,
+    }
+}
+
+impl Received {
+    fn form(&self) -> AnswerForm {
+        let named = |name: HeaderName| {
+            let value = self.headers.get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).chars().take(100).collect())
+        };
+        AnswerForm {
+            content_type: named(CONTENT_TYPE),
+            content_encoding: named(CONTENT_ENCODING),
+            keep_alive: keep_alive(&self.headers),
+            ..AnswerForm::default()
+        }
     }
 }
 
 async fn receive(request: reqwest::RequestBuilder, received: &mut Received) -> Result<(), Failure> {
     let mut response: Response = request.send().await.map_err(Failure::Request)?;
     received.http_status = Some(response.status().as_u16());
+    received.headers = std::mem::take(response.headers_mut());
     while let Some(chunk) = response.chunk().await.map_err(|_| Failure::Body)? {
         let room = READ_ANSWER_BYTES - received.body.len();
         received.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
@@ -264,24 +334,17 @@ fn reason_of(error: &reqwest::Error, sent: bool, fate: &Fate) -> UnknownReason {
     }
 }
 
-/// Whether the breaker counts the call as failed: the operator was not reached or did not answer readably. A readable
-/// refusal is a working operator, and what we withheld ourselves says nothing about it.
-fn speaks_against_the_operator(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Applied { .. } | Outcome::Declined { .. } => false,
-        Outcome::Unknown { reason, .. } => match reason {
-            UnknownReason::NotSent
-            | UnknownReason::Timeout
-            | UnknownReason::Broken
-            | UnknownReason::HttpStatus
-            | UnknownReason::Unreadable => true,
-            UnknownReason::AddressRefused
-            | UnknownReason::Busy
-            | UnknownReason::BreakerOpen
-            | UnknownReason::TooLate
-            | UnknownReason::WrongEcho
-            | UnknownReason::Status => false,
-        },
+/// What a call says about the operator; nothing when we withheld it ourselves. A readable refusal is a working operator.
+fn verdict(outcome: &Outcome) -> Option<Verdict> {
+    let Outcome::Unknown { reason, .. } = outcome else {
+        return Some(Verdict::Done);
+    };
+    match reason {
+        UnknownReason::NotSent | UnknownReason::Timeout | UnknownReason::Broken | UnknownReason::HttpStatus | UnknownReason::Unreadable => {
+            Some(Verdict::Failed)
+        }
+        UnknownReason::WrongEcho | UnknownReason::Status => Some(Verdict::Unproven),
+        UnknownReason::AddressRefused | UnknownReason::Busy | UnknownReason::BreakerOpen | UnknownReason::TooLate => None,
     }
 }
 
@@ -292,5 +355,6 @@ fn unsent(reason: UnknownReason) -> Call {
         http_status: None,
         answer: None,
         duration_ms: 0,
+        form: AnswerForm::default(),
     }
 }

@@ -8,7 +8,9 @@
 
 mod address;
 pub mod answer;
+mod breaker;
 mod client;
+mod connections;
 mod encoding;
 mod guard;
 pub mod message;
@@ -24,8 +26,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use address::{CallbackUrlError, check_callback_url};
+pub use answer::Defect;
 pub use client::{WalletClient, WalletClientError};
 pub use encoding::BodyEncoding;
+pub use guard::{NoPlace, Place};
 
 /// The most of an operator's answer that is kept for the audit, in bytes.
 pub const KEPT_ANSWER_BYTES: usize = 4 * 1024;
@@ -36,13 +40,17 @@ pub const READ_ANSWER_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WalletSettings {
-    /// Calls in flight to one agent; more wait their turn within their own deadline.
+    /// Calls of one kind (bets; settles and voids; cancels; balance enquiries) in flight to one agent. Each kind has places of its
+    /// own, and more wait their turn for a while.
     pub concurrent_calls_per_agent: u32,
     /// Name lookup, TCP and TLS together may take this long.
     pub connect_timeout_ms: u64,
-    /// A connection unused for this long is closed. It must be shorter than operators keep theirs, because a bet that
-    /// meets a closing connection has an unknown outcome.
+    /// A connection unused for this long is closed, also where the operator names a longer `Keep-Alive: timeout`. Where it names none
+    /// it is a second at most: a bet that meets a closing connection has an unknown outcome.
     pub idle_connection_ms: u64,
+    /// What was sent and not acknowledged for so long is given up by the kernel: no longer than a bet's timeout, so that a debit does not
+    /// arrive long after it.
+    pub unacknowledged_ms: u64,
     /// Callback addresses on loopback, private and other non-public ranges are refused unless this is set.
     pub allow_private_callbacks: bool,
     /// The breaker looks at this many of the latest calls to an agent...
@@ -61,8 +69,9 @@ impl Default for WalletSettings {
             concurrent_calls_per_agent: 64,
             connect_timeout_ms: 1_000,
             idle_connection_ms: 4_000,
+            unacknowledged_ms: 5_000,
             allow_private_callbacks: false,
-            breaker_calls: 50,
+            breaker_calls: 20,
             breaker_failures_percent: 60,
             breaker_open_ms: 2_000,
             breaker_trial_calls: 3,
@@ -130,7 +139,7 @@ pub struct Attempt {
     /// anything about our own message: on a first send they speak of somebody else's, and prove nothing. When in doubt
     /// (a process died with the message in its hands) it is a repeat.
     pub repeat: bool,
-    /// One deadline for waiting, connecting, sending and reading the whole answer.
+    /// One deadline for connecting, sending and reading the whole answer, from the moment the call has its place.
     pub timeout: Duration,
     /// The first byte of the message leaves within this time of the call, or the message is not sent at all.
     pub send_within: Option<Duration>,
@@ -177,6 +186,23 @@ pub struct Call {
     pub answer: Option<String>,
     /// From the call of [`WalletClient::send`] to its return, waiting included.
     pub duration_ms: u64,
+    /// How the answer came, for people who look for what is wrong with it.
+    pub form: AnswerForm,
+}
+
+/// How an answer came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnswerForm {
+    /// Its `Content-Type`.
+    pub content_type: Option<String>,
+    /// Its `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    pub was_gzip: bool,
+    pub had_byte_order_mark: bool,
+    /// For how long its connection may rest, as it says.
+    pub keep_alive: Option<Duration>,
+    /// What makes it unreadable.
+    pub defect: Option<Defect>,
 }
 
 /// What an answer proves about the operator's books.

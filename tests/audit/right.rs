@@ -25,7 +25,7 @@ use faircross::play::context::Configuration;
 use faircross::play::deliver::record_of;
 use faircross::play::round::RoundFacts;
 use faircross::wallet::message::{GamePayload, SettleFacts, bet_message, cancel_message, settle_message, void_message};
-use faircross::wallet::{Action, AgentEndpoint, Attempt, Call, Outcome, UnknownReason, WalletClient};
+use faircross::wallet::{Action, AgentEndpoint, AnswerForm, Attempt, Call, Outcome, UnknownReason, WalletClient};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
@@ -378,6 +378,7 @@ impl Builder {
             http_status: None,
             answer: None,
             duration_ms: 0,
+            form: AnswerForm::default(),
         };
         let (cancel, next) = (self.cancel_text(facts), self.next(facts));
         let plan = CancelPlan {

@@ -1,7 +1,7 @@
 //! `faircross doctor`: is this a set-up to run with money?
 //!
-//! It reads the same settings as the server, asks Redis, PostgreSQL and the clocks, and looks at the operators that were
-//! added. Every check has a name, a verdict and, unless all is well, what to do. A check whose ground is missing
+//! It reads the same settings as the server, asks Redis, PostgreSQL and the clocks, looks at the operators that were added, and asks
+//! each for one balance. Every check has a name, a verdict and, unless all is well, what to do. A check whose ground is missing
 //! (PostgreSQL does not answer, so its settings cannot be read) is left out rather than reported as well.
 
 mod on_agents;
@@ -142,7 +142,9 @@ impl std::fmt::Display for Report {
 /// # Errors
 /// When the report cannot be printed.
 pub async fn run(options: DoctorOptions) -> Result<ExitCode, Failure> {
-    let report = examine(options.config.as_deref(), &Environment::of_process()).await;
+    let environment = Environment::of_process();
+    let mut report = examine(options.config.as_deref(), &environment).await;
+    on_agents::ask(&mut report, options.config.as_deref(), &environment).await;
     writeln!(std::io::stdout(), "{report}")?;
     Ok(if report.has_failures() {
         ExitCode::FAILURE
@@ -151,7 +153,7 @@ pub async fn run(options: DoctorOptions) -> Result<ExitCode, Failure> {
     })
 }
 
-/// All checks that can be made.
+/// All checks that can be made without calling anybody outside.
 pub async fn examine(file: Option<&Path>, environment: &Environment) -> Report {
     let mut report = Report::default();
     let secrets = on_settings::check_secrets(&mut report, environment);

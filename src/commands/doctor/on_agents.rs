@@ -1,6 +1,7 @@
-//! The operators that were added: can they call us, can we call them?
+//! The operators that were added: can they call us, can we call them, and can their answers be used?
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
@@ -10,9 +11,13 @@ use url::Url;
 
 use super::{PATIENCE, Report};
 use crate::chance::Chance;
+use crate::clock::Clock;
+use crate::commands::agent_enquiry::{NOBODY, enquire};
 use crate::ledger::sealing::{Sealing, certificate_row};
-use crate::settings::Secrets;
-use crate::wallet::check_callback_url;
+use crate::ledger::{Ledger, agents};
+use crate::play::context::{endpoint, ledger_settings, wallet_settings};
+use crate::settings::{Environment, Secrets, Settings};
+use crate::wallet::{WalletClient, check_callback_url};
 
 pub(super) async fn check(
     report: &mut Report,
@@ -109,6 +114,33 @@ async fn check_callback(report: &mut Report, agent_id: &str, callback_url: &str,
         );
     } else {
         report.ok(name, url.host_str().unwrap_or_default());
+    }
+}
+
+/// Asks each operator for the balance of nobody: whoever answers that can be played with.
+pub(super) async fn ask(report: &mut Report, file: Option<&Path>, environment: &Environment) {
+    // What keeps this from being done was reported before.
+    let (Ok(settings), Ok(secrets)) = (Settings::load(file, environment), Secrets::load(environment)) else {
+        return;
+    };
+    let Some(ledger) = ledger_settings(&settings).ok().and_then(|settings| Ledger::connect(&settings).ok()) else {
+        return;
+    };
+    let sealing = Sealing::new(secrets.sealing_key.expose_secret(), Chance);
+    let read = timeout(PATIENCE, ledger.run(async |connection| agents::all(connection, &sealing).await)).await;
+    let (Ok(Ok(agents)), Ok(wallet)) = (read, WalletClient::new(wallet_settings(&settings), Clock::default())) else {
+        return;
+    };
+    for agent in agents.iter().filter(|agent| agent.active) {
+        let Some(endpoint) = endpoint(agent) else { continue };
+        let enquiry = enquire(&wallet, &endpoint, NOBODY, PATIENCE).await;
+        let name = format!("agent {} answers", agent.agent_id);
+        let remedy = format!("`faircross agent check --agent-id {}` shows how the answer came", agent.agent_id);
+        match (enquiry.is_usable(), enquiry.oddities()) {
+            (false, _) => report.fail(name, enquiry.in_short(), remedy),
+            (true, oddities) if oddities.is_empty() => report.ok(name, enquiry.in_short()),
+            (true, oddities) => report.warn(name, oddities.join("; "), remedy),
+        }
     }
 }
 
