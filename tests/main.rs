@@ -16,6 +16,7 @@ mod live;
 mod migrations;
 mod models;
 mod operator;
+mod outages;
 mod outbox;
 mod parallel;
 mod platform;

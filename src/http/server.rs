@@ -23,7 +23,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use utoipa_actix_web::AppExt;
 
 use super::{
-    boundary, metrics,
+    boundary,
+    in_flight::InFlight,
+    metrics,
     openapi::{Reference, reader, unrouted},
     patience::Patient,
     problem::{Code, Problem},
@@ -46,6 +48,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Parts {
     pub tokens: web::Data<SessionTokens>,
+    pub in_flight: web::Data<InFlight>,
     pub reference: web::Data<Reference>,
     pub clock: Clock,
     pub chance: Chance,
@@ -62,6 +65,7 @@ pub fn application(
         .into_app()
         .service(reader())
         .app_data(parts.tokens.clone())
+        .app_data(parts.in_flight.clone())
         .app_data(parts.reference.clone())
         .app_data(query_errors())
         .default_service(web::to(unrouted))
@@ -95,6 +99,7 @@ pub fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<Server>
     let tokens = SessionTokens::new(key, context.settings.session.token_ttl_s, context.clock);
     let parts = Parts {
         tokens: web::Data::new(tokens),
+        in_flight: web::Data::new(InFlight::new(context.settings.rate_limit.in_flight)),
         reference: web::Data::new(Reference::generate()),
         clock: context.clock,
         chance: context.chance,

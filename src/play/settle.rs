@@ -67,17 +67,18 @@ async fn commit(context: &Arc<Context>, session: &Session) -> Result<Finished, R
         .ok_or(Refusal::Unavailable)?;
     let message = end_message(context, &facts, &ended, agent.utc_offset_minutes)?;
     let lease_token = context.chance.token();
+    let player = facts.player();
     let end = EndOfRound {
         sequence: session.sequence,
         ended: &ended,
         message: &message,
-        next: &next_seed(context, &facts.player()),
+        next: &next_seed(context, &player),
         lease_token: &lease_token,
         lease_s: i64::try_from(context.settings.wallet.lease_s).unwrap_or(i64::MAX),
     };
     let committed = context
         .ledger
-        .run(async |connection| bets::commit_end(connection, &end).await)
+        .run_reserved_for(&player, async |connection| bets::commit_end(connection, &end).await)
         .await
         .map_err(unwritable)?;
     let Some(outbox_id) = committed else {
@@ -159,7 +160,7 @@ async fn retire(context: &Context, facts: &RoundFacts, sequence: i64) {
 pub async fn by_row(context: &Context, sequence: i64) -> Result<RoundView, Refusal> {
     let bet = context
         .ledger
-        .run(async |connection| history::by_sequence(connection, sequence).await)
+        .run_reserved(async |connection| history::by_sequence(connection, sequence).await)
         .await
         .map_err(unwritable)?;
     match bet {
