@@ -16,7 +16,12 @@ pub fn real_deadlines() -> WorldOptions {
         .with("FAIRCROSS__DATABASE__ACQUIRE_TIMEOUT_MS", 2_000)
         .with("FAIRCROSS__DATABASE__STATEMENT_TIMEOUT_MS", 5_000)
         .with("FAIRCROSS__DATABASE__LOCK_TIMEOUT_MS", 1_000)
-        .with("FAIRCROSS__DATABASE__PROBE_TIMEOUT_MS", 1_000)
+        .with("FAIRCROSS__DATABASE__PROBE_TIMEOUT_MS", 2_000)
+}
+
+/// The same with a probe that waits for a busy machine: for tests in which nothing is away.
+pub fn real_deadlines_under_load() -> WorldOptions {
+    real_deadlines().with("FAIRCROSS__DATABASE__PROBE_TIMEOUT_MS", 30_000)
 }
 
 /// Bets until one is placed, and says how long that took.

@@ -1,6 +1,6 @@
 //! How much of the record one player may hold up. Whoever waits for a locked row keeps a connection meanwhile, so a player
-//! has a few statements at a time and the others of that player wait outside the pool; and players whose rows were found
-//! locked a moment ago share a few places, however many they are.
+//! has one statement at a time and the others of that player wait outside the pool; and players whose rows were found locked
+//! a moment ago share a few places, however many they are.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::game::player::PlayerId;
 
 /// Statements of one player's requests at a time.
-const STATEMENTS_AT_A_TIME: usize = 2;
+const STATEMENTS_AT_A_TIME: usize = 1;
 /// How long a row that was found locked is taken to be so.
 const LOCKED_FOR: Duration = Duration::from_secs(5);
 
@@ -59,7 +59,7 @@ impl PlayerTurns {
     /// # Errors
     /// When it does not come in time.
     pub(super) async fn wait<'a>(&'a self, player: &'a PlayerId, is_reserved: bool) -> Result<Turn<'a>, sqlx::Error> {
-        let (free, is_locked) = self.enter(player);
+        let free = self.enter(player);
         // From here on the turn leaves again when it is dropped, also while it waits.
         let mut turn = Turn {
             turns: self,
@@ -71,7 +71,8 @@ impl PlayerTurns {
             if !is_reserved {
                 turn._own = free.acquire_owned().await.ok();
             }
-            if is_locked {
+            // Asked when the turn has come: the one before may have found out.
+            if self.is_locked(player) {
                 turn._of_locked = self.of_locked.acquire().await.ok();
             }
         };
@@ -79,7 +80,7 @@ impl PlayerTurns {
         Ok(turn)
     }
 
-    fn enter(&self, player: &PlayerId) -> (Arc<Semaphore>, bool) {
+    fn enter(&self, player: &PlayerId) -> Arc<Semaphore> {
         let mut players = self.players.lock().unwrap_or_else(PoisonError::into_inner);
         let turns = players.entry(player.clone()).or_insert_with(|| Turns {
             free: Arc::new(Semaphore::new(STATEMENTS_AT_A_TIME)),
@@ -87,7 +88,12 @@ impl PlayerTurns {
             locked_at: None,
         });
         turns.holders += 1;
-        (Arc::clone(&turns.free), turns.is_locked())
+        Arc::clone(&turns.free)
+    }
+
+    fn is_locked(&self, player: &PlayerId) -> bool {
+        let players = self.players.lock().unwrap_or_else(PoisonError::into_inner);
+        players.get(player).is_some_and(Turns::is_locked)
     }
 
     /// Notes that a statement of this player gave up waiting for a lock.

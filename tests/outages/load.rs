@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::json;
 use sqlx::Connection as _;
 
-use super::{assert_was_never_away, finish, real_deadlines};
+use super::{assert_was_never_away, finish, real_deadlines_under_load};
 use crate::world::{Player, Server, World, wait_for};
 
 /// Longer than a statement may take, so that whoever took a locked row for an outage, or let it take all connections, is seen.
@@ -45,7 +45,7 @@ async fn stays_ready(world: &World, server: &Server, over: &AtomicBool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_of_one_players_requests_harms_nobody_else() {
-    let world = World::new(real_deadlines().with("FAIRCROSS__DATABASE__MAX_CONNECTIONS", 4)).await;
+    let world = World::new(real_deadlines_under_load().with("FAIRCROSS__DATABASE__MAX_CONNECTIONS", 4)).await;
     let server = world.start_server().await;
     let (crowd, other) = (world.player(&server).await, world.player(&server).await);
     let over = Arc::new(AtomicBool::new(false));
@@ -83,7 +83,7 @@ async fn sixteen_locked_rows_harm_nobody_else() {
 }
 
 async fn locked_rows_harm_nobody_else(count: usize) {
-    let world = World::new(real_deadlines()).await;
+    let world = World::new(real_deadlines_under_load()).await;
     let server = world.start_server().await;
     let locked: Vec<_> = join_all((0..count).map(|_| world.player(&server))).await;
     let others: Vec<_> = join_all((0..3).map(|_| world.player(&server))).await;
@@ -141,7 +141,7 @@ async fn locked_rows_harm_nobody_else(count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_takes_too_long_is_no_outage() {
-    let options = real_deadlines()
+    let options = real_deadlines_under_load()
         .with("FAIRCROSS__DATABASE__STATEMENT_TIMEOUT_MS", 500)
         .with("FAIRCROSS__DATABASE__LOCK_TIMEOUT_MS", 60_000);
     let world = World::new(options).await;
@@ -167,8 +167,8 @@ async fn a_statement_that_takes_too_long_is_no_outage() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_sessions_keep_their_own_limits() {
-    let world = World::new(real_deadlines()).await;
-    let limits = format!("alter database {} set idle_session_timeout = '400ms'", world.database);
+    let world = World::new(real_deadlines_under_load()).await;
+    let limits = format!("alter database {} set idle_session_timeout = '3s'", world.database);
     world.administer(&limits).await;
     let server = world.start_server_with(&[("FAIRCROSS__RECOVERY__SWEEP_EVERY_MS", "60000")]).await;
     let player = world.player(&server).await;
