@@ -22,8 +22,8 @@ use crate::play::{context::Player, refusal::Refusal};
 /// Who asks, known from the session token.
 pub struct Caller(pub Arc<Player>);
 
-/// Admits a request with a good session token, unless too many of its player are under way, and leaves the player's name with it. Whether the player was signed out or
-/// suspended since is asked by the flows, in the same round trip as their work.
+/// Admits a request with a good session token, unless too many of its player are under way, and leaves the player's name with
+/// it. Whether the player was signed out or suspended since is asked by the flows, in the same round trip as their work.
 pub async fn authenticate<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
