@@ -133,9 +133,11 @@ impl Copy {
     async fn try_audit(&self) -> Result<Report, AuditError> {
         let ledger = Ledger::connect(&LedgerSettings {
             url: self.database.as_str().into(),
-            max_connections: 2,
+            max_connections: 3,
             acquire_timeout_ms: 60_000,
             statement_timeout_ms: 60_000,
+            lock_timeout_ms: 60_000,
+            probe_timeout_ms: 60_000,
         });
         let ledger = ledger.expect("the address is right");
         let operator = serve(&self.ledger).await;

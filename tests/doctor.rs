@@ -107,6 +107,10 @@ async fn a_right_set_up_is_right() {
     assert!(!report.has_failures(), "{report}");
     assert_eq!(named(&report, Verdict::Warn), [] as [&str; 0], "{report}");
     assert!(report.findings.len() >= 20, "{report}");
+    for (name, found) in [("postgres", "our limits in force"), ("postgres oldest transaction", "s old")] {
+        let named = report.findings.iter().find(|finding| finding.name == name);
+        assert!(named.is_some_and(|finding| finding.found.contains(found)), "{report}");
+    }
 }
 
 #[tokio::test]

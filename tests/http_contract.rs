@@ -7,6 +7,7 @@ use actix_web::web;
 use faircross::chance::Chance;
 use faircross::clock::Clock;
 use faircross::game::player::{AgentId, PlayerId, UserId};
+use faircross::http::in_flight::InFlight;
 use faircross::http::openapi::Reference;
 use faircross::http::server::{Parts, application};
 use faircross::http::tokens::SessionTokens;
@@ -43,6 +44,7 @@ fn tokens(offset_ms: i64) -> SessionTokens {
 async fn ask(request: TestRequest) -> Answer {
     let parts = Parts {
         tokens: web::Data::new(tokens(0)),
+        in_flight: web::Data::new(InFlight::new(8)),
         reference: web::Data::new(Reference::generate()),
         clock: Clock::default(),
         chance: Chance,

@@ -19,6 +19,7 @@ mod migrations;
 mod models;
 mod never_sent;
 mod operator;
+mod outages;
 mod outbox;
 mod parallel;
 mod platform;

@@ -56,6 +56,17 @@ fn the_defaults_are_right() {
 }
 
 #[test]
+fn the_record_may_have_several_hosts_of_which_one_takes_writes() {
+    let url = "postgres://a:b@first:5432,second:5433/name?target_session_attrs=read-write";
+    assert!(load(&[("DATABASE_URL", url)]).is_ok());
+    let standby = url.replace("read-write", "standby");
+    let refused = load(&[("DATABASE_URL", &standby)]).expect_err("a standby takes no writes");
+    assert!(refused.contains("target_session_attrs"), "{refused}");
+    let refused = load(&[("FAIRCROSS__RATE_LIMIT__IN_FLIGHT", "9")]).expect_err("too many");
+    assert!(refused.contains("rate_limit.in_flight"), "{refused}");
+}
+
+#[test]
 fn every_default_is_explained() {
     let lines: Vec<&str> = DEFAULTS.lines().collect();
     let explained = |index: usize| {

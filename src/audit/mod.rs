@@ -120,6 +120,7 @@ pub async fn run(sources: &Sources<'_>, scope: &Scope, limits: &Limits) -> Resul
 async fn take_as_long_as_needed(transaction: &mut PgConnection) -> Result<(), AuditError> {
     for setting in [
         "set local statement_timeout = 0",
+        "set local lock_timeout = 0",
         "set local idle_in_transaction_session_timeout = 0",
     ] {
         sqlx::query(setting).execute(&mut *transaction).await?;

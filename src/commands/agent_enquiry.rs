@@ -30,8 +30,8 @@ pub async fn enquire(wallet: &WalletClient, endpoint: &AgentEndpoint, user_id: &
 
 fn said(call: &Call, user_id: &str) -> Result<String, String> {
     let (reason, status) = match &call.outcome {
-        Outcome::Applied { balance: Some(_) } => return Ok(format!("{SUCCESS} with a balance")),
-        Outcome::Applied { balance: None } => return Err(format!("its status is {SUCCESS}, and it has no balance that can be read")),
+        Outcome::Applied { balance: Some(_), .. } => return Ok(format!("{SUCCESS} with a balance")),
+        Outcome::Applied { balance: None, .. } => return Err(format!("its status is {SUCCESS}, and it has no balance that can be read")),
         Outcome::Declined { status } => (UnknownReason::Status, Some(status.as_str())),
         Outcome::Unknown { reason, status } => (*reason, status.as_deref()),
     };

@@ -57,7 +57,7 @@ pub struct AuditOptions {
 pub async fn run(options: AuditOptions) -> Result<ExitCode, Failure> {
     let (settings, secrets) = options.settings.with_secrets()?;
     let ledger = Ledger::connect(&LedgerSettings {
-        max_connections: 2,
+        max_connections: 3,
         acquire_timeout_ms: PATIENCE_MS,
         ..ledger_settings(&settings)?
     })?;

@@ -7,11 +7,13 @@ use actix_web::{
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::header,
     middleware::Next,
+    web,
 };
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use super::{
+    in_flight::InFlight,
     problem::Problem,
     tokens::{SessionTokens, Tokens},
 };
@@ -20,18 +22,18 @@ use crate::play::{context::Player, refusal::Refusal};
 /// Who asks, known from the session token.
 pub struct Caller(pub Arc<Player>);
 
-/// Admits a request with a good session token and leaves the player's name with it. Whether the player was signed out or
-/// suspended since is asked by the flows, in the same round trip as their work.
+/// Admits a request with a good session token, unless too many of its player are under way, and leaves the player's name with
+/// it. Whether the player was signed out or suspended since is asked by the flows, in the same round trip as their work.
 pub async fn authenticate<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let player = match request.app_data::<Tokens>() {
-        Some(tokens) => player_of(&request, tokens),
-        None => Err(Refusal::Unauthenticated),
+    let admitted = match (request.app_data::<Tokens>(), request.app_data::<web::Data<InFlight>>()) {
+        (Some(tokens), Some(in_flight)) => player_of(&request, tokens).and_then(|player| Ok((in_flight.enter(&player)?, player))),
+        (None, _) | (_, None) => Err(Refusal::Unauthenticated),
     };
-    match player {
-        Ok(player) => {
+    match admitted {
+        Ok((_under_way, player)) => {
             request.extensions_mut().insert(player);
             Ok(next.call(request).await?.map_into_left_body())
         }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod fairness;
 pub mod hazards;
 pub mod health;
+pub mod in_flight;
 pub mod metrics;
 pub mod online;
 pub mod openapi;

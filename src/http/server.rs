@@ -25,7 +25,9 @@ use tokio_util::sync::CancellationToken;
 use utoipa_actix_web::AppExt;
 
 use super::{
-    boundary, metrics,
+    boundary,
+    in_flight::InFlight,
+    metrics,
     openapi::{Reference, reader, unrouted},
     patience::Patient,
     problem::{Code, Problem},
@@ -57,6 +59,7 @@ const TAKING_IN: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct Parts {
     pub tokens: web::Data<SessionTokens>,
+    pub in_flight: web::Data<InFlight>,
     pub reference: web::Data<Reference>,
     pub clock: Clock,
     pub chance: Chance,
@@ -75,6 +78,7 @@ pub fn application(
         .into_app()
         .service(reader())
         .app_data(parts.tokens.clone())
+        .app_data(parts.in_flight.clone())
         .app_data(parts.reference.clone())
         .app_data(query_errors())
         .default_service(web::to(unrouted))
@@ -138,6 +142,7 @@ pub fn serve(context: Arc<Context>, listener: TcpListener) -> io::Result<Serving
     let tokens = SessionTokens::new(key, context.settings.session.token_ttl_s, context.clock);
     let parts = Parts {
         tokens: web::Data::new(tokens),
+        in_flight: web::Data::new(InFlight::new(context.settings.rate_limit.in_flight)),
         reference: web::Data::new(Reference::generate()),
         clock: context.clock,
         chance: context.chance,

@@ -15,6 +15,7 @@ use tokio_cron_scheduler::{Job as CronJob, JobScheduler, JobSchedulerError};
 
 pub use guard::{NoOverlap, Outcome, run_once};
 
+use crate::ledger::sessions;
 use crate::live::keys;
 use crate::play::{Context, deliver, hazards, lobby, record_mark, recover};
 
@@ -47,7 +48,7 @@ pub struct Job {
 }
 
 /// Everything the server does by itself.
-pub static SCHEDULE: [Job; 9] = [
+pub static SCHEDULE: [Job; 10] = [
     Job {
         name: "hazards",
         pace: Pace::EachEpoch,
@@ -101,8 +102,26 @@ pub static SCHEDULE: [Job; 9] = [
         pace: Pace::EveryMs(|context| context.settings.recovery.probe_every_ms),
         lock: None,
         runs_without_redis: true,
-        time_limit: Duration::from_secs(5),
+        // The probe has deadlines of its own, and to hang is an answer too.
+        time_limit: Duration::from_secs(300),
         run: |context| Box::pin(async move { Ok(format!("writable: {}", context.ledger.probe().await)) }),
+    },
+    Job {
+        name: "oldest-transaction",
+        pace: Pace::EveryMs(|_| 10_000),
+        lock: None,
+        runs_without_redis: true,
+        time_limit: Duration::from_secs(10),
+        run: |context| {
+            Box::pin(async move {
+                let age_s = context
+                    .ledger
+                    .run(async |connection| sessions::oldest_transaction_age_s(connection).await)
+                    .await?;
+                metrics::gauge!("faircross_postgres_oldest_transaction_age_seconds").set(age_s as f64);
+                Ok(format!("the oldest transaction is open for {age_s} s"))
+            })
+        },
     },
     Job {
         name: "agents",

@@ -2,9 +2,12 @@
 //! what it changes, constraints are named, and a named constraint becomes a named error. Nothing in this module knows of
 //! Redis or of operators; `play` brings them together.
 //!
-//! Whether PostgreSQL can be written to is kept as one flag ([`Ledger::is_healthy`]): a failed statement lowers it, only a
-//! successful probe raises it. While it is down no end of a round is decided, because none could be made durable.
+//! Whether PostgreSQL can be written to is kept as one flag ([`Ledger::is_healthy`]): a statement that failed because PostgreSQL
+//! is not there or cannot be written lowers it, and so does a probe that failed or hung; only a successful probe raises it. Load
+//! (a wait for a connection, a statement that took too long, a locked row) is no outage. While the flag is down no end of a round
+//! is decided, because none could be made durable.
 
+pub mod address;
 pub mod agents;
 pub mod archive;
 pub mod audit_checks;
@@ -16,10 +19,14 @@ pub mod configurations;
 mod connections;
 pub mod history;
 pub mod mark;
+pub mod limits;
 pub mod outbox;
+mod player_turns;
 pub mod players;
 pub mod restore;
+mod refusals;
 pub mod sealing;
+pub mod sessions;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -27,56 +34,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection, Postgres};
+use sqlx::PgConnection;
+use tokio::time::timeout;
 
-use connections::Connections;
+use crate::game::player::PlayerId;
+use address::Address;
+use connections::{Connections, Lent, Place, shares};
+use limits::Limits;
+use player_turns::PlayerTurns;
+
+pub use refusals::LedgerError;
+
+/// How long the answer of a statement may be on its way after PostgreSQL itself has given the statement up.
+const ANSWER_ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// The schema, applied by `faircross migrate` and compared by `faircross serve` and `doctor`.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
-
-/// What a query could not do.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// A named constraint refused the statement; nothing of it was done.
-    #[error("the constraint {name} refused the statement")]
-    Constraint { name: String },
-    /// PostgreSQL did not answer, or not in time: what the statement did is not known.
-    #[error("PostgreSQL: {0}")]
-    Unavailable(sqlx::Error),
-    /// A stored value is not what this program writes.
-    #[error("a stored value cannot be read: {what}")]
-    Unreadable { what: &'static str },
-}
-
-impl From<sqlx::Error> for LedgerError {
-    fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error().and_then(|database| database.constraint()) {
-            Some(name) => Self::Constraint { name: name.to_owned() },
-            None => Self::Unavailable(error),
-        }
-    }
-}
-
-impl LedgerError {
-    /// The name of the constraint that refused the statement.
-    pub fn constraint(&self) -> Option<&str> {
-        match self {
-            Self::Constraint { name } => Some(name),
-            Self::Unavailable(_) | Self::Unreadable { .. } => None,
-        }
-    }
-
-    /// Whether the record could not be used at all. A statement that PostgreSQL refused because of its values or its
-    /// neighbours (SQLSTATE classes 21 to 23, 40 and 42) says nothing about the next one, and one player's request must not
-    /// stop the rounds of all.
-    fn speaks_against_the_record(&self) -> bool {
-        let Self::Unavailable(error) = self else { return false };
-        let state = error.as_database_error().and_then(|database| database.code());
-        !state.is_some_and(|state| ["21", "22", "23", "40", "42"].iter().any(|class| state.starts_with(class)))
-    }
-}
 
 /// How the record is reached.
 #[derive(Clone)]
@@ -85,78 +58,148 @@ pub struct LedgerSettings {
     pub max_connections: u32,
     pub acquire_timeout_ms: u64,
     pub statement_timeout_ms: u64,
+    pub lock_timeout_ms: u64,
+    pub probe_timeout_ms: u64,
 }
 
-/// The pool and the health flag. Cheap to clone.
+/// The connections and the health flag. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
     connections: Arc<Connections>,
+    players: Arc<PlayerTurns>,
     healthy: Arc<AtomicBool>,
-    max_connections: u32,
+    answer_within: Duration,
+    probe_within: Duration,
 }
 
 impl Ledger {
-    /// A pool that connects when it is first used.
+    /// Connections that are opened when they are first needed, in the runtime in which this is called.
     ///
     /// # Errors
     /// When the url cannot be read.
     pub fn connect(settings: &LedgerSettings) -> Result<Self, LedgerError> {
-        // A transaction that its holder forgot, or a holder whose host is gone, must not block money: the server itself
-        // ends it well within the 45 seconds after which a killed server's bets are closed.
-        let options: PgConnectOptions = settings
-            .url
-            .expose_secret()
-            .parse::<PgConnectOptions>()?
-            .application_name("faircross")
-            .options([
-                ("statement_timeout", format!("{}ms", settings.statement_timeout_ms)),
-                ("idle_in_transaction_session_timeout", "10s".to_owned()),
-                ("tcp_keepalives_idle", "10".to_owned()),
-                ("tcp_keepalives_interval", "5".to_owned()),
-                ("tcp_keepalives_count", "3".to_owned()),
-            ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.max_connections)
-            .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
-            .test_before_acquire(false)
-            .connect_lazy_with(options.disable_statement_logging());
+        let address = Address::parse(settings.url.expose_secret()).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+        let limits = Limits {
+            statement_timeout_ms: settings.statement_timeout_ms,
+            lock_timeout_ms: settings.lock_timeout_ms,
+        };
+        let acquire_timeout = Duration::from_millis(settings.acquire_timeout_ms);
+        let (ordinary, _) = shares(settings.max_connections);
         Ok(Self {
-            connections: Arc::new(Connections::of(pool)),
+            connections: Arc::new(Connections::new(address, limits, settings.max_connections, acquire_timeout)),
+            players: Arc::new(PlayerTurns::new(ordinary, acquire_timeout)),
             healthy: Arc::new(AtomicBool::new(true)),
-            max_connections: settings.max_connections,
+            answer_within: Duration::from_millis(settings.statement_timeout_ms) + ANSWER_ON_ITS_WAY,
+            probe_within: Duration::from_millis(settings.probe_timeout_ms),
         })
     }
 
-    /// A connection for the commands, which take their time with it; requests and jobs [`run`](Self::run) one query.
+    /// A connection of its own for the commands, which take their time with it; requests and jobs [`run`](Self::run) one query.
     ///
     /// # Errors
-    /// When none can be had in time.
-    pub async fn connection(&self) -> Result<PoolConnection<Postgres>, LedgerError> {
-        self.connections.pool().acquire().await.map_err(|error| self.observe(error.into()))
+    /// When none can be opened in time.
+    pub async fn connection(&self) -> Result<PgConnection, LedgerError> {
+        let opened = self.connections.open().await;
+        opened.map(|session| session.connection).map_err(|error| self.observe(error.into()))
     }
 
-    /// Lowers the health flag when `error` says that PostgreSQL could not be used; hands the error on.
-    pub fn observe(&self, error: LedgerError) -> LedgerError {
+    /// Lowers the health flag when `error` says that PostgreSQL cannot be used; hands the error on.
+    fn observe(&self, error: LedgerError) -> LedgerError {
         if error.speaks_against_the_record() {
-            // What rests may be as dead as the connection that failed.
-            self.connections.give_back();
-            if self.healthy.swap(false, Ordering::AcqRel) {
-                tracing::warn!(%error, "PostgreSQL is not usable; no end of a round is decided until a probe succeeds");
-            }
+            self.lower(&error);
         }
         error
     }
 
-    /// Runs one query function on a connection of the pool and watches what becomes of it.
+    fn lower(&self, reason: &dyn std::fmt::Display) {
+        if self.healthy.swap(false, Ordering::AcqRel) {
+            tracing::warn!(%reason, "PostgreSQL is not usable; no end of a round is decided until a probe succeeds");
+        }
+    }
+
+    /// Runs one query function on a connection and watches what becomes of it.
     ///
     /// # Errors
-    /// What the query reports, or that no connection could be had.
+    /// What the query reports, that no connection could be had, or that no answer came in time.
     pub async fn run<T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-        let lent = self.connections.lend().await;
+        self.run_in(Place::Ordinary, query).await
+    }
+
+    /// The same for what brings money to its place: the sweep, the ends of rounds and the outcomes of debits have connections
+    /// that others cannot take.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_reserved<T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.run_in(Place::Reserved, query).await
+    }
+
+    /// Runs what one player asked for, in the player's turn, so that one locked row cannot use up the connections.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_for<T>(
+        &self,
+        player: &PlayerId,
+        query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.run_in_turn(player, Place::Ordinary, query).await
+    }
+
+    /// The same for what brings this player's money to its place.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_reserved_for<T>(
+        &self,
+        player: &PlayerId,
+        query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.run_in_turn(player, Place::Reserved, query).await
+    }
+
+    async fn run_in_turn<T>(
+        &self,
+        player: &PlayerId,
+        place: Place,
+        query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let _turn = self.players.wait(player, place == Place::Reserved).await?;
+        let answer = self.run_in(place, query).await;
+        if answer.as_ref().is_err_and(LedgerError::is_of_a_locked_row) {
+            self.players.found_locked(player);
+        }
+        answer
+    }
+
+    async fn run_in<T>(
+        &self,
+        place: Place,
+        query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let lent = self.connections.lend(place).await;
         let mut lent = lent.map_err(|error| self.observe(error.into()))?;
-        let answer = query(&mut lent.connection).await.map_err(|error| self.observe(error))?;
-        self.connections.rest(lent);
-        Ok(answer)
+        // PostgreSQL gives a statement up before this, so whoever is still silent is not there any more.
+        let answer = timeout(self.answer_within, query(&mut lent.session.connection)).await;
+        match answer.unwrap_or_else(|_elapsed| Err(LedgerError::silent())) {
+            Ok(answer) => {
+                self.connections.rest(lent);
+                Ok(answer)
+            }
+            Err(error) => {
+                self.part_with(lent, &error).await;
+                Err(self.observe(error))
+            }
+        }
+    }
+
+    /// Closes a connection that failed, with all others that may be as dead; one on which a statement was refused is well.
+    async fn part_with(&self, lent: Lent<'_>, error: &LedgerError) {
+        if error.speaks_against_the_record() {
+            self.connections.distrust(lent.generation);
+        } else {
+            self.connections.rest_refused(lent).await;
+        }
     }
 
     /// Whether the last thing heard of PostgreSQL was good.
@@ -164,41 +207,37 @@ impl Ledger {
         self.healthy.load(Ordering::Acquire)
     }
 
-    /// Asks PostgreSQL whether it can be used for writing, and raises or lowers the flag. Connections that a restart left
-    /// dead in the pool are used up on the way, so that requests do not meet them.
+    /// Asks PostgreSQL whether it can be used for writing, and raises or lowers the flag. The connection that rested longest
+    /// is asked. If it fails, hangs or takes no writes, none that was opened before is used again, and a new one is asked.
     pub async fn probe(&self) -> bool {
-        self.connections.give_back_coldest();
-        for _ in 0..=self.max_connections {
-            let writable = async {
-                let mut lent = self.connections.lend().await?;
-                let writable = sqlx::query_scalar!(
-                    r#"select not pg_is_in_recovery() and not current_setting('transaction_read_only')::boolean as "writable!""#
-                )
-                .fetch_one(&mut *lent.connection)
-                .await?;
-                self.connections.rest(lent);
-                Ok(writable)
-            };
-            match writable.await {
-                Ok(writable) => {
-                    if writable && !self.healthy.swap(true, Ordering::AcqRel) {
-                        tracing::info!("PostgreSQL is usable again");
-                    } else if !writable {
-                        self.healthy.store(false, Ordering::Release);
-                    }
-                    return writable;
-                }
-                Err(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => break,
-                Err(error) => {
-                    self.observe(error.into());
-                    if self.connections.pool().num_idle() == 0 {
-                        break;
-                    }
-                }
-            }
+        let mut asked = timeout(self.probe_within, self.ask())
+            .await
+            .unwrap_or_else(|_elapsed| Err(LedgerError::silent()));
+        if let Err(error) = &asked {
+            self.lower(error);
+            asked = self.ask().await;
         }
-        self.healthy.store(false, Ordering::Release);
-        false
+        match asked {
+            Ok(()) if !self.healthy.swap(true, Ordering::AcqRel) => tracing::info!("PostgreSQL is usable again"),
+            Ok(()) => {}
+            Err(error) => self.lower(&error),
+        }
+        self.is_healthy()
+    }
+
+    /// Asks one connection; it rests only when all is well.
+    async fn ask(&self) -> Result<(), LedgerError> {
+        let doubt = self.connections.doubt();
+        let mut lent = self.connections.lend(Place::Probe).await?;
+        let looked = timeout(self.probe_within, lent.session.look()).await;
+        looked.map_err(|_elapsed| LedgerError::silent())??;
+        if !lent.session.takes_writes {
+            let refused = std::io::Error::other("it takes no writes");
+            return Err(LedgerError::Unavailable(sqlx::Error::Io(refused)));
+        }
+        doubt.dispel();
+        self.connections.rest(lent);
+        Ok(())
     }
 
     /// Applies the migrations that are missing. Each may take as long as it takes; the limit of requests' statements is not theirs.
@@ -206,9 +245,10 @@ impl Ledger {
     /// # Errors
     /// When one cannot be applied or the applied ones are not ours.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
-        // Not given back: no request is to have a connection without a limit.
-        let mut connection = self.connections.pool().acquire().await?.detach();
+        let mut connection = self.connections.open().await?.connection;
+        // One that waits for another server's migration waits for a lock.
         sqlx::query("set statement_timeout = 0").execute(&mut connection).await?;
+        sqlx::query("set lock_timeout = 0").execute(&mut connection).await?;
         MIGRATIONS.run(&mut connection).await
     }
 
@@ -219,12 +259,12 @@ impl Ledger {
     pub async fn missing_migrations(&self) -> Result<Vec<i64>, LedgerError> {
         let mut connection = self.connection().await?;
         let known = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "known!""#)
-            .fetch_one(&mut *connection)
+            .fetch_one(&mut connection)
             .await?;
         let mut applied: Vec<i64> = Vec::new();
         if known {
             applied = sqlx::query_scalar("select version from _sqlx_migrations where success")
-                .fetch_all(&mut *connection)
+                .fetch_all(&mut connection)
                 .await?;
         }
         Ok(MIGRATIONS
@@ -234,9 +274,8 @@ impl Ledger {
             .collect())
     }
 
-    /// Waits until all connections are returned and closed.
+    /// Lends no more connections and closes those that rest. Whoever still has one closes it when done.
     pub async fn close(&self) {
-        self.connections.give_back();
-        self.connections.pool().close().await;
+        self.connections.close().await;
     }
 }

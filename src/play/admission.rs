@@ -68,7 +68,7 @@ pub async fn admit(context: &Context, player: &Player) -> Result<(), Refusal> {
 pub(super) async fn admit_by_record(context: &Context, player: &Player) -> Result<(), Refusal> {
     let standing = context
         .ledger
-        .run(async |connection| players::standing(connection, &player.id).await)
+        .run_for(&player.id, async |connection| players::standing(connection, &player.id).await)
         .await;
     match standing {
         Ok(Some(standing)) if standing.generation == player.generation => Ok(()),
@@ -84,7 +84,7 @@ pub(super) async fn admit_by_record(context: &Context, player: &Player) -> Resul
 async fn refill(context: &Context, player: &Player) -> Result<(), Refusal> {
     let standing = context
         .ledger
-        .run(async |connection| players::standing(connection, &player.id).await)
+        .run_for(&player.id, async |connection| players::standing(connection, &player.id).await)
         .await
         .map_err(|_| Refusal::Unavailable)?
         // A token of a sign-in that the record does not know is nobody's.

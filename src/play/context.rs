@@ -320,6 +320,8 @@ pub fn ledger_settings(settings: &Settings) -> Result<LedgerSettings, crate::set
         max_connections: settings.database.max_connections,
         acquire_timeout_ms: settings.database.acquire_timeout_ms,
         statement_timeout_ms: settings.database.statement_timeout_ms,
+        lock_timeout_ms: settings.database.lock_timeout_ms,
+        probe_timeout_ms: settings.database.probe_timeout_ms,
     })
 }
 

@@ -45,7 +45,9 @@ pub async fn bets(context: &Context, player: &Player, limit: u32, before: Option
     };
     let rows = context
         .ledger
-        .run(async |connection| history::page(connection, &player.id, before, i64::from(limit) + 1).await)
+        .run_for(&player.id, async |connection| {
+            history::page(connection, &player.id, before, i64::from(limit) + 1).await
+        })
         .await;
     let mut rows = rows.map_err(unwritable)?;
     let is_last = rows.len() <= limit as usize;
@@ -80,7 +82,7 @@ pub async fn bet(context: &Context, player: &Player, bet_id: Uuid) -> Result<Bet
     admit(context, player).await?;
     let row = context
         .ledger
-        .run(async |connection| history::by_id(connection, &player.id, bet_id).await)
+        .run_for(&player.id, async |connection| history::by_id(connection, &player.id, bet_id).await)
         .await
         .map_err(unwritable)?;
     let row = row.ok_or(Refusal::NotFound { what: "the bet" })?;

@@ -36,7 +36,9 @@ pub async fn game_config(context: &Context, player: &Player) -> Result<GameConfi
     // A limit that the operator set for this player is the largest stake that a bet of theirs can have.
     let limit = context
         .ledger
-        .run(async |connection| crate::ledger::players::bet_limit(connection, &player.id).await)
+        .run_for(&player.id, async |connection| {
+            crate::ledger::players::bet_limit(connection, &player.id).await
+        })
         .await
         .map_err(unwritable)?
         .flatten();

@@ -273,7 +273,7 @@ fn debit_attempt(context: &Context, before_intent: Instant) -> Attempt {
 async fn record_intent(context: &Context, player: &Player, intent: &Intent<'_>) -> Result<BetRow, Refusal> {
     let recorded = context
         .ledger
-        .run(async |connection| bets::record_intent(connection, intent).await)
+        .run_for(&player.id, async |connection| bets::record_intent(connection, intent).await)
         .await;
     match recorded {
         Ok(Some(recorded)) => Ok(recorded),
@@ -292,7 +292,7 @@ async fn record_intent(context: &Context, player: &Player, intent: &Intent<'_>) 
 async fn why_not(context: &Context, player: &Player, intent: &Intent<'_>) -> Refusal {
     let terms = match context
         .ledger
-        .run(async |connection| bets::why_not(connection, &player.id).await)
+        .run_for(&player.id, async |connection| bets::why_not(connection, &player.id).await)
         .await
     {
         Ok(Some(terms)) => terms,
@@ -356,7 +356,7 @@ async fn record_placed(context: &Context, sequence: i64, record: &CallRecord<'_>
     for pause_ms in RECORD_AGAIN_AFTER_MS.into_iter().map(Some).chain([None]) {
         let placed = context
             .ledger
-            .run(async |connection| bets::record_placed(connection, sequence, record, cancel).await)
+            .run_reserved(async |connection| bets::record_placed(connection, sequence, record, cancel).await)
             .await;
         match placed {
             Ok(state) => return state,
@@ -411,7 +411,9 @@ async fn reject(context: &Arc<Context>, bet: &PendingBet<'_>, call: &Call, statu
     let sequence = bet.recorded.sequence;
     if let Err(error) = context
         .ledger
-        .run(async |connection| bets::record_rejected(connection, sequence, &record, &next).await)
+        .run_reserved_for(bet.player, async |connection| {
+            bets::record_rejected(connection, sequence, &record, &next).await
+        })
         .await
     {
         // The sweep will cancel the bet, which the operator answers without moving money.
@@ -440,7 +442,9 @@ async fn cancel_unknown(context: &Arc<Context>, bet: &PendingBet<'_>, call: &Cal
     let (sequence, plan) = (bet.recorded.sequence, cancel_plan(context, bet.cancel));
     let queued = context
         .ledger
-        .run(async |connection| bets::record_cancelling(connection, sequence, Some(&record), &plan, &next).await)
+        .run_reserved_for(bet.player, async |connection| {
+            bets::record_cancelling(connection, sequence, Some(&record), &plan, &next).await
+        })
         .await;
     match queued {
         Ok(_) => deliver::soon(context),

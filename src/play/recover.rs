@@ -41,7 +41,7 @@ pub enum Restored {
 pub async fn restore_open_round(context: &Context, player: &PlayerId) -> Result<Restored, Refusal> {
     let latest = context
         .ledger
-        .run(async |connection| history::latest(connection, player).await)
+        .run_for(player, async |connection| history::latest(connection, player).await)
         .await
         .map_err(unwritable)?;
     match latest {
@@ -146,7 +146,7 @@ pub async fn sweep(context: &Arc<Context>) -> Result<Swept, SweepError> {
     loop {
         let batch = context
             .ledger
-            .run(async |connection| sweep::open_bets(connection, after.as_ref(), SWEEP_BATCH).await)
+            .run_reserved(async |connection| sweep::open_bets(connection, after.as_ref(), SWEEP_BATCH).await)
             .await?;
         after = batch.last().cloned();
         if after.is_none() {
@@ -175,6 +175,11 @@ pub async fn sweep(context: &Arc<Context>) -> Result<Swept, SweepError> {
 /// What became of one bet; one whose own values stand in its way is reported and left to people.
 fn or_passed_over(outcome: Result<bool, SweepError>, sequence: i64) -> Result<bool, SweepError> {
     match outcome {
+        // A row that somebody holds locked is swept the next time.
+        Err(SweepError::Ledger(error)) if error.is_of_its_own() => {
+            tracing::warn!(%error, sequence, "an open bet is busy and is passed over");
+            Ok(false)
+        }
         Err(SweepError::Ledger(LedgerError::Unavailable(error))) => Err(LedgerError::Unavailable(error).into()),
         Err(SweepError::Live(LiveError::Unreachable(reason))) => Err(LiveError::Unreachable(reason).into()),
         Err(error) => {
@@ -189,7 +194,7 @@ fn or_passed_over(outcome: Result<bool, SweepError>, sequence: i64) -> Result<bo
 async fn cancel(context: &Context, sequence: i64) -> Result<bool, SweepError> {
     let Some(bet) = context
         .ledger
-        .run(async |connection| history::by_sequence(connection, sequence).await)
+        .run_reserved(async |connection| history::by_sequence(connection, sequence).await)
         .await?
     else {
         return Ok(false);
@@ -219,7 +224,7 @@ async fn cancel(context: &Context, sequence: i64) -> Result<bool, SweepError> {
     let (plan, next) = (cancel_plan(context, &message), next_seed(context, &player));
     let cancelled = context
         .ledger
-        .run(async |connection| bets::record_cancelling(connection, sequence, None, &plan, &next).await)
+        .run_reserved(async |connection| bets::record_cancelling(connection, sequence, None, &plan, &next).await)
         .await?;
     Ok(cancelled)
 }
@@ -254,10 +259,16 @@ async fn sweep_placed(context: &Arc<Context>, placed: Vec<OpenBet>, swept: &mut 
         }
     }
     if !sequences.is_empty() {
-        swept.progressed += context
+        let kept = context
             .ledger
-            .run(async |connection| sweep::keep_progress(connection, &sequences, &lanes).await)
-            .await?;
+            .run_reserved(async |connection| sweep::keep_progress(connection, &sequences, &lanes).await)
+            .await;
+        match kept {
+            Ok(progressed) => swept.progressed += progressed,
+            // One bet that is held locked must not keep the others from their ends.
+            Err(error) if error.is_of_its_own() => tracing::warn!(%error, "progress could not be kept; the next sweep does it"),
+            Err(error) => return Err(error.into()),
+        }
     }
     for (bet, player, progress) in known {
         let is_ended = progress.is_some_and(|progress| progress.sequence == bet.sequence && !progress.is_active);
@@ -323,7 +334,7 @@ async fn end_at_deadline(context: &Arc<Context>, bet: &OpenBet, player: &PlayerI
 async fn restore_placed(context: &Context, sequence: i64) -> Result<bool, SweepError> {
     let row = context
         .ledger
-        .run(async |connection| history::by_sequence(connection, sequence).await)
+        .run_reserved(async |connection| history::by_sequence(connection, sequence).await)
         .await?;
     match row.filter(|row| row.state == BetState::Placed) {
         Some(row) => Ok(restore(context, &row).await.is_ok()),

@@ -33,7 +33,9 @@ pub(super) async fn answer_by_key(
     }
     let found = context
         .ledger
-        .run(async |connection| history::by_idempotency_key(connection, &player.id, key).await)
+        .run_for(&player.id, async |connection| {
+            history::by_idempotency_key(connection, &player.id, key).await
+        })
         .await;
     match found {
         Ok(Some(bet)) if !same_contents(&bet, request) => Err(Refusal::IdempotencyKeyReused),

@@ -28,7 +28,9 @@ pub async fn change_user_seed(context: &Context, player: &Player, user_seed: &st
     let user_seed = UserSeed::parse(user_seed).map_err(|_| Refusal::InvalidUserSeed)?;
     let changed = context
         .ledger
-        .run(async |connection| players::change_user_seed(connection, &player.id, user_seed.as_str()).await)
+        .run_for(&player.id, async |connection| {
+            players::change_user_seed(connection, &player.id, user_seed.as_str()).await
+        })
         .await
         .map_err(unwritable)?;
     failpoint::reach("K19");
@@ -53,7 +55,7 @@ pub async fn change_user_seed(context: &Context, player: &Player, user_seed: &st
 async fn read(context: &Context, player: &Player) -> Result<SeedsView, Refusal> {
     let pair = context
         .ledger
-        .run(async |connection| players::seed_pair(connection, &player.id).await)
+        .run_for(&player.id, async |connection| players::seed_pair(connection, &player.id).await)
         .await
         .map_err(unwritable)?;
     let SeedPair {

@@ -123,18 +123,19 @@ async fn commit_after(
     lease_token: &str,
 ) -> Result<Option<(i64, String)>, Refusal> {
     let message = end_message(context, facts, ended, debit)?;
+    let player = facts.player();
     let end = EndOfRound {
         sequence: session.sequence,
         ended,
         message: &message,
-        next: &next_seed(context, &facts.player()),
+        next: &next_seed(context, &player),
         debit: debit_text,
         lease_token,
         lease_s: i64::try_from(context.settings.wallet.lease_s).unwrap_or(i64::MAX),
     };
     let committed = context
         .ledger
-        .run(async |connection| bets::commit_end(connection, &end).await)
+        .run_reserved_for(&player, async |connection| bets::commit_end(connection, &end).await)
         .await
         .map_err(unwritable)?;
     Ok(committed.map(|outbox_id| (outbox_id, message)))
@@ -213,7 +214,7 @@ async fn retire(context: &Context, facts: &RoundFacts, sequence: i64) {
 pub async fn by_row(context: &Context, sequence: i64) -> Result<RoundView, Refusal> {
     let bet = context
         .ledger
-        .run(async |connection| history::by_sequence(connection, sequence).await)
+        .run_reserved(async |connection| history::by_sequence(connection, sequence).await)
         .await
         .map_err(unwritable)?;
     match bet {

@@ -216,7 +216,7 @@ async fn named(context: &Context, player: &Player, round_id: Option<&str>) -> Re
     };
     let found = context
         .ledger
-        .run(async |connection| history::by_id(connection, &player.id, bet_id).await)
+        .run_for(&player.id, async |connection| history::by_id(connection, &player.id, bet_id).await)
         .await;
     found.map_err(unwritable)
 }

@@ -1,13 +1,13 @@
 //! Which values make sense, and why the others do not.
 
-use std::{path::Path, str::FromStr};
+use std::path::Path;
 
 use secrecy::ExposeSecret;
-use sqlx::postgres::PgConnectOptions;
 use tokio_cron_scheduler::Job;
 use tracing_subscriber::filter::Targets;
 
 use super::{Problem, Settings};
+use crate::ledger::address::Address;
 
 /// The shortest `game.session_ttl_s`, in seconds. Only the build with failpoints, which no release has, lets tests wait less.
 pub const MINIMUM_SESSION_TTL_S: u64 = if cfg!(feature = "failpoints") { 1 } else { 120 };
@@ -16,6 +16,8 @@ const LONGEST_PAUSE_MS: u64 = if cfg!(feature = "failpoints") { 3_600_000 } else
 /// How long after its intent a debit may leave, in milliseconds: the second cancel comes after it. Only that build waits for a
 /// machine that is busy with other tests.
 const LONGEST_DEBIT_DELAY_MS: u64 = if cfg!(feature = "failpoints") { 60_000 } else { 2_000 };
+/// How long a probe of PostgreSQL may hang before bets are refused, in milliseconds. Only that build waits for a busy machine.
+const LONGEST_PROBE_MS: u64 = if cfg!(feature = "failpoints") { 60_000 } else { 3_000 };
 /// Five years, which regulators ask for, in days.
 const MINIMUM_RETENTION_DAYS: u32 = 1827;
 /// How long one command of Redis may take. Players are told within half a second that Redis is away; only tests, whose
@@ -107,6 +109,7 @@ impl Rules {
         );
         self.between("rate_limit.requests", settings.rate_limit.requests, 1, 1_000_000);
         self.between("rate_limit.window_ms", settings.rate_limit.window_ms, 100, DAY_MS);
+        self.between("rate_limit.in_flight", settings.rate_limit.in_flight, 1, 8_u64);
         self.between("session.token_ttl_s", settings.session.token_ttl_s, 1, 30 * DAY_S);
         self.between("session.launch_token_ttl_s", settings.session.launch_token_ttl_s, 1, DAY_S);
         let filter = settings.log.filter.parse::<Targets>().is_ok();
@@ -126,16 +129,16 @@ impl Rules {
     fn stores(&mut self, settings: &Settings) {
         let database = &settings.database;
         let url = database.url.expose_secret();
-        let postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
-        let readable = url.is_empty() || (postgres && PgConnectOptions::from_str(url).is_ok());
-        self.require(
-            readable,
-            "database.url",
-            "cannot be read: it must look like postgres://user:password@host:5432/name",
-        );
-        self.between("database.max_connections", database.max_connections, 2, 10_000);
+        if !url.is_empty()
+            && let Err(error) = Address::parse(url)
+        {
+            self.require(false, "database.url", error.to_string());
+        }
+        self.between("database.max_connections", database.max_connections, 3, 10_000);
         self.between("database.acquire_timeout_ms", database.acquire_timeout_ms, 100, 60_000);
         self.between("database.statement_timeout_ms", database.statement_timeout_ms, 100, 600_000);
+        self.between("database.lock_timeout_ms", database.lock_timeout_ms, 10, 60_000);
+        self.between("database.probe_timeout_ms", database.probe_timeout_ms, 10, LONGEST_PROBE_MS);
         let redis = &settings.redis;
         let url = redis.url.expose_secret();
         let readable = url.is_empty() || redis::Client::open(url).is_ok();

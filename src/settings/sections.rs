@@ -49,6 +49,8 @@ pub struct DatabaseSettings {
     pub max_connections: u32,
     pub acquire_timeout_ms: u64,
     pub statement_timeout_ms: u64,
+    pub lock_timeout_ms: u64,
+    pub probe_timeout_ms: u64,
 }
 
 /// `[redis]`.
@@ -91,6 +93,7 @@ pub struct SessionSettings {
 pub struct RateLimitSettings {
     pub requests: u32,
     pub window_ms: u32,
+    pub in_flight: u32,
 }
 
 /// `[wallet]`: the calls to operators.

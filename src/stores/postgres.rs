@@ -145,6 +145,46 @@ impl PostgresCluster {
         self.watchdog.as_mut().map_or(Ok(()), |watchdog| watchdog.signal(signal))
     }
 
+    /// The same for the postmaster and all its backends: to the outside the whole host stands still.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn signal_all(&mut self, signal: &str) -> Result<(), StoreError> {
+        self.signal(signal)?;
+        let Some(postmaster) = self.pid() else { return Ok(()) };
+        let mut kill = self.account.command(Path::new("/bin/sh"), Path::new("/"));
+        // One may have ended meanwhile.
+        kill.arg("-c")
+            .arg(format!("kill -s {signal} {} || true", children_of(postmaster).join(" ")));
+        run("kill", kill)?;
+        Ok(())
+    }
+
+    /// A standby of this cluster, in a temporary directory of its own, which replays what this one commits.
+    /// `pg_promote()` makes it a primary.
+    ///
+    /// # Errors
+    /// When it cannot be copied or does not start.
+    pub fn standby(&self) -> Result<Self, StoreError> {
+        let directory = self.account.private_directory(&super::temporary_directory("standby"))?;
+        let mut copy = self.account.command(&self.programs.join("pg_basebackup"), &directory);
+        copy.args(["--write-recovery-conf", "--checkpoint", "fast", "--no-sync", "--pgdata"])
+            .arg(directory.join(DATA))
+            .args(["--dbname", &self.url("postgres")]);
+        run("pg_basebackup", copy)?;
+        let mut standby = Self {
+            directory,
+            programs: self.programs.clone(),
+            account: self.account,
+            durability: self.durability,
+            temporary: true,
+            settings: self.settings.clone(),
+            watchdog: None,
+        };
+        standby.launch()?;
+        Ok(standby)
+    }
+
     /// Starts PostgreSQL again in the same place; a running one is stopped before.
     ///
     /// # Errors
@@ -259,6 +299,20 @@ impl PostgresCluster {
             .status()
             .is_ok_and(|status| status.success())
     }
+}
+
+/// The processes whose parent is this one.
+fn children_of(parent: u32) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = processes.filter_map(|process| process.file_name().into_string().ok());
+    let parent = parent.to_string();
+    names
+        .filter(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // The state and the parent follow the name, which is in brackets.
+            stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(&*parent)
+        })
+        .collect()
 }
 
 fn run(name: &str, mut command: Command) -> Result<String, StoreError> {

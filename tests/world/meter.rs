@@ -26,7 +26,9 @@ const COMMANDS_OF_A_NEW_CONNECTION: [&str; 2] = ["\"INFO\" \"server\"", "\"SETIN
 /// What the counting itself says to Redis.
 const COMMANDS_OF_THE_METER: [&str; 1] = ["\"ECHO\""];
 /// All agents, which are read again every five seconds (a bet would ask for one), and the chains of the road's days.
-const STATEMENTS_OF_JOBS: [&str; 2] = ["from agents order by agent_id", "hazard_chains"];
+const STATEMENTS_OF_JOBS: [&str; 3] = ["from agents order by agent_id", "hazard_chains", "pg_stat_activity"];
+/// What each connection to PostgreSQL says once, when it is opened (and the probe, which asks again).
+const STATEMENTS_OF_A_NEW_CONNECTION: [&str; 1] = ["idle_in_transaction_session_timeout"];
 const ACTIONS: [&str; 5] = ["getBalance", "bet", "cancelBet", "settle", "voidBet"];
 
 /// Settings under which a world's jobs rest for an hour where they can.
@@ -131,7 +133,11 @@ impl<'a> Meter<'a> {
     }
 
     async fn statements_so_far(&self) -> BTreeMap<String, i64> {
-        let of_jobs: String = STATEMENTS_OF_JOBS.map(|text| format!(" and query not like '%{text}%'")).concat();
+        let of_jobs: String = STATEMENTS_OF_JOBS
+            .iter()
+            .chain(&STATEMENTS_OF_A_NEW_CONNECTION)
+            .map(|text| format!(" and query not like '%{text}%'"))
+            .collect();
         let counted = format!(
             "select coalesce(json_object_agg(queryid, json_build_array(calls, query)), '{{}}') from pg_stat_statements
              where dbid = (select oid from pg_database where datname = current_database())

@@ -77,6 +77,11 @@ pub fn new_database() -> (String, String) {
     (name, url)
 }
 
+/// Where the socket of the PostgreSQL of this test process is.
+pub fn cluster_directory() -> std::path::PathBuf {
+    CLUSTER.directory().to_path_buf()
+}
+
 /// What a test wants to be different.
 #[derive(Clone, Debug, Default)]
 pub struct WorldOptions {
@@ -188,6 +193,8 @@ impl World {
             ("FAIRCROSS__REDIS__COMMAND_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
             ("FAIRCROSS__DATABASE__ACQUIRE_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
             ("FAIRCROSS__DATABASE__STATEMENT_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
+            ("FAIRCROSS__DATABASE__LOCK_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
+            ("FAIRCROSS__DATABASE__PROBE_TIMEOUT_MS", PATIENCE.as_millis().to_string()),
             ("FAIRCROSS__RECOVERY__PENDING_AFTER_MS", PATIENCE.as_millis().to_string()),
             ("FAIRCROSS__WALLET__DEBIT_WITHIN_MS", PATIENCE.as_millis().to_string()),
             ("FAIRCROSS__WALLET__BET_TIMEOUT_MS", PATIENCE.as_millis().to_string()),

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection, query_as, query_scalar};
+use sqlx::{PgConnection, query_as, query_scalar};
 use tokio::time::timeout;
 
 use super::{PATIENCE, Report, ahead_ms, on_agents};
 use crate::clock::Clock;
-use crate::ledger::MIGRATIONS;
+use crate::ledger::address::Address;
+use crate::ledger::limits::Limits;
+use crate::ledger::{LedgerError, MIGRATIONS, sessions};
 use crate::settings::{Secrets, Settings};
 
 /// The oldest version that the schema is written for, as `server_version_num`.
 const OLDEST: i32 = 140_000;
+
+/// An open transaction that is older deserves a look, in seconds.
+const LONGEST_TRANSACTION_S: i64 = 60;
 
 pub(super) async fn check(report: &mut Report, settings: &Settings, secrets: Option<&Secrets>, clock: Clock) {
     let remedy = "start PostgreSQL, or correct DATABASE_URL (host, port, database, user and password)";
@@ -25,18 +29,20 @@ pub(super) async fn check(report: &mut Report, settings: &Settings, secrets: Opt
         Ok(Err(error)) => return report.fail("postgres", format!("cannot be used: {error}"), remedy),
         Err(_) => return report.fail("postgres", format!("did not answer within {} s", PATIENCE.as_secs()), remedy),
     };
-    report.ok("postgres", "answers");
+    report.ok("postgres", "answers, with our limits in force");
     if let Err(error) = ask_everything(report, settings, secrets, clock, &mut connection).await {
         report.fail("postgres", format!("could not be asked about itself: {error}"), "look into its log");
     }
 }
 
+/// As the server does: a limit that cannot be put in force fails here, by name.
 pub(super) async fn connect(settings: &Settings) -> Result<PgConnection, sqlx::Error> {
-    let options: PgConnectOptions = settings.database.url.expose_secret().parse()?;
-    let options = options
-        .application_name("faircross doctor")
-        .options([("statement_timeout", format!("{}ms", PATIENCE.as_millis()))]);
-    PgConnection::connect_with(&options).await
+    let address = Address::parse(settings.database.url.expose_secret()).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    let limits = Limits {
+        statement_timeout_ms: settings.database.statement_timeout_ms,
+        lock_timeout_ms: settings.database.lock_timeout_ms,
+    };
+    Ok(address.open(limits, PATIENCE).await?.connection)
 }
 
 async fn ask_everything(
@@ -52,6 +58,7 @@ async fn ask_everything(
         .fetch_one(&mut *connection)
         .await?;
     report.clock("postgres clock", ahead_ms(there, before, clock.now().timestamp_millis()));
+    check_oldest_transaction(report, connection).await?;
     if check_migrations(report, connection).await? {
         on_agents::check(report, settings.wallet.allow_private_callbacks, secrets, connection).await?;
     }
@@ -98,6 +105,26 @@ async fn check_server(report: &mut Report, settings: &Settings, connection: &mut
         found,
         "raise max_connections of PostgreSQL, or lower database.max_connections",
     );
+    Ok(())
+}
+
+/// A transaction that is held open makes every bet of the house dearer, the longer the more.
+async fn check_oldest_transaction(report: &mut Report, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let name = "postgres oldest transaction";
+    match sessions::oldest_transaction_age_s(connection).await {
+        Ok(age_s) if age_s < LONGEST_TRANSACTION_S => report.ok(name, format!("{age_s} s old")),
+        Ok(age_s) => {
+            let remedy =
+                "find it in pg_stat_activity (the earliest xact_start) or pg_prepared_xacts, and end it: pg_terminate_backend(pid)";
+            report.warn(
+                name,
+                format!("{age_s} s old: rows that were replaced since cannot be cleaned up"),
+                remedy,
+            );
+        }
+        Err(LedgerError::Unavailable(error)) => return Err(error),
+        Err(error) => report.fail(name, error.to_string(), "look into its log"),
+    }
     Ok(())
 }
 
