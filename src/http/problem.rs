@@ -45,6 +45,7 @@ pub enum Code {
     InternalError,
     AgentRejected,
     Unavailable,
+    RedisFull,
     GameDisabled,
     BetUnconfirmed,
 }
@@ -105,6 +106,11 @@ impl Code {
                 "unavailable",
                 "The service is not available right now",
             ),
+            Self::RedisFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "redis_full",
+                "There is no room for new rounds right now",
+            ),
             Self::GameDisabled => (StatusCode::SERVICE_UNAVAILABLE, "game_disabled", "The game is closed"),
             Self::BetUnconfirmed => (StatusCode::GATEWAY_TIMEOUT, "bet_unconfirmed", "The casino did not confirm the bet"),
         }
@@ -127,6 +133,7 @@ impl Code {
     const fn usual_retry_after_ms(self) -> Option<u64> {
         match self {
             Self::BetInProgress | Self::RateLimited | Self::Unavailable => Some(1_000),
+            Self::RedisFull => Some(5_000),
             Self::GameDisabled => Some(30_000),
             _ => None,
         }
@@ -261,6 +268,7 @@ impl From<Refusal> for Problem {
             Refusal::RateLimited { .. } => Code::RateLimited,
             Refusal::AgentRejected { .. } => Code::AgentRejected,
             Refusal::Unavailable => Code::Unavailable,
+            Refusal::RedisFull => Code::RedisFull,
             Refusal::GameDisabled => Code::GameDisabled,
             Refusal::BetUnconfirmed => Code::BetUnconfirmed,
         };

@@ -171,6 +171,7 @@ errors!(
     InternalError,
     AgentRejected,
     Unavailable,
+    RedisFull,
     GameDisabled,
     BetUnconfirmed
 );
