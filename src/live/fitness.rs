@@ -11,12 +11,13 @@ const OLDEST: (u32, u32) = (7, 0);
 
 /// Every command, and the kind of key that it is used on; the ones without a key stand with an empty one. `config/redis-acl.conf` is the
 /// same list as a user's rules.
-pub const NEEDED: [(&str, &[&str]); 9] = [
+pub const NEEDED: [(&str, &[&str]); 10] = [
     ("gameSession:", &["DEL", "EXPIRE", "HGET", "HMGET", "HSET", "TTL"]),
     ("player:", &["DEL", "EXPIRE", "HINCRBY", "HMGET", "HSET", "TYPE"]),
     ("bet-lock:", LOCK),
     ("retry-job-lock:", LOCK),
     ("hazards-", &["GET", "PTTL", "SET", "TYPE"]),
+    ("record-mark", &["DEL", "HMGET", "HSET"]),
     ("user-sessions:", &["ZADD", "ZCOUNT", "ZREM", "ZREMRANGEBYSCORE"]),
     (
         "hazard-refresh-lock wallet-retry-scheduler-lock bet-cleanup-lock wallet-audit-cleanup-lock",
