@@ -1,7 +1,6 @@
--- After the end of a round is committed: the session lives on for a minute, so that late repeats are answered from it, and the player's
--- display copy of the seeds moves on.
--- KEYS  1 gameSession:  2 fairness:
--- ARGV  1 sequence  2 ttl_s  3 nonce  4 userSeed  5 hashedServerSeed  6 nextHashedServerSeed  7 fairness ttl_s
+-- After the end of a round is committed: the session lives on for a minute, so that late repeats are answered from it.
+-- KEYS  1 gameSession:
+-- ARGV  1 sequence  2 ttl_s
 -- Returns { 'retired' } | { 'removed' } | { 'kept' } (there is none, or another bet's).
 local outcome = 'kept'
 local session, unreadable = read_session(KEYS[1])
@@ -20,5 +19,4 @@ elseif session and tonumber(session.sequence) == tonumber(ARGV[1]) then
     outcome = 'retired'
   end
 end
-write_fairness(KEYS[2], { ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] })
 return { outcome }

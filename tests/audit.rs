@@ -69,6 +69,7 @@ impl Copy {
         let redis = redis.expect("Redis starts");
         let live = Live::connect(&LiveSettings {
             url: redis.url().into(),
+            tls: Default::default(),
             command_timeout_ms: 60_000,
             locks_enabled: true,
         });
@@ -149,7 +150,7 @@ impl Copy {
         let sources = Sources {
             ledger: &ledger,
             live: &self.live,
-            redis_url: &self.redis.url().into(),
+            redis: &redis::Client::open(self.redis.url()).expect("a url"),
             sealing: &RIGHT.sealing(),
             operator_ledger: &operator.parse::<Url>().expect("a url"),
             transcripts: transcript.as_ref().map(|file| file.path().to_owned()),

@@ -106,6 +106,7 @@ fn connect(url: &str, locks_enabled: bool) -> Live {
 fn connect_within(url: &str, locks_enabled: bool, command_timeout_ms: u64) -> Live {
     Live::connect(&LiveSettings {
         url: url.into(),
+        tls: Default::default(),
         command_timeout_ms,
         locks_enabled,
     })

@@ -27,6 +27,7 @@ mod raw_server;
 mod record_rules;
 mod recovery;
 mod redis_server;
+mod redis_set_up;
 mod restore;
 mod round;
 mod settings;

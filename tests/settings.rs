@@ -89,8 +89,8 @@ fn the_environment_goes_over_the_file_and_the_file_over_the_defaults() {
     let file = "[server]\nport = 9000\nworkers = 4\n";
     let settings = load_file(file, &[("FAIRCROSS__SERVER__PORT", "9001")]).expect("settings");
     assert_eq!(
-        (settings.server.port, settings.server.workers, settings.redis.ttl_s),
-        (9001, 4, 3600)
+        (settings.server.port, settings.server.workers, settings.redis.command_timeout_ms),
+        (9001, 4, 400)
     );
 }
 
@@ -145,6 +145,9 @@ fn a_wrong_variable_is_named_with_what_would_be_right() {
         ("FAIRCROSS__REDIS__LOCKS", "maybe", "true or false"),
         ("FAIRCROSS__REDIS__COMMAND_TIMEOUT_MS", "60001", "from 10 to "),
         ("FAIRCROSS__REDIS__URL", "http://x", "redis://host:6379/0"),
+        ("FAIRCROSS__REDIS__CA_FILE", "/nowhere/ca.pem", "redis.ca_file"),
+        ("FAIRCROSS__REDIS__CLIENT_CERTIFICATE_FILE", "/dev/null", "set both or none"),
+        ("FAIRCROSS__REDIS__CLIENT_KEY_FILE", "/nowhere/key.pem", "redis.client_key_file"),
         ("FAIRCROSS__DATABASE__URL", "mysql://x", "postgres://user:password@host"),
         ("FAIRCROSS__GAME__CONFIGURATION_FILE", "/nowhere/game.json", "built-in"),
         ("FAIRCROSS__GAME__GAME_TYPE", "LONGER-THAN-TEN", "1 to 10"),

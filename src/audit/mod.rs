@@ -21,7 +21,6 @@ mod walk;
 use std::path::PathBuf;
 
 use reqwest::Url;
-use secrecy::SecretString;
 use sqlx::{Connection as _, PgConnection};
 
 pub use operator_ledger::{LedgerBet, LedgerState, OperatorLedger};
@@ -38,7 +37,7 @@ use operator_checks::OperatorChecks;
 pub struct Sources<'a> {
     pub ledger: &'a Ledger,
     pub live: &'a Live,
-    pub redis_url: &'a SecretString,
+    pub redis: &'a redis::Client,
     /// Opens the sealed seeds, to compute each road again.
     pub sealing: &'a Sealing,
     pub operator_ledger: &'a Url,
@@ -177,7 +176,7 @@ async fn on_redis(
     let links = secrets::FutureLinks::read(later, sources.sealing).await?;
     let mut in_redis = secrets::SecretSearch::in_redis(&links);
     let mut sessions = sessions::SessionChecks::new(sources.live, sources.sealing, scope);
-    let mut scan = redis_scan::RedisScan::connect(sources.redis_url).await?;
+    let mut scan = redis_scan::RedisScan::connect(sources.redis).await?;
     while let Some(batch) = scan.next().await? {
         in_redis.look_through(&batch);
         sessions.look_through(&batch, later).await?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisError, Value, cmd};
-use secrecy::{ExposeSecret, SecretString};
 
 /// Keys asked for at once.
 const BATCH: usize = 500;
@@ -37,11 +36,10 @@ impl RedisScan {
     ///
     /// # Errors
     /// When Redis cannot be reached.
-    pub async fn connect(url: &SecretString) -> Result<Self, RedisError> {
+    pub async fn connect(client: &redis::Client) -> Result<Self, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
-        let client = redis::Client::open(url.expose_secret())?;
         Ok(Self {
             connection: client.get_multiplexed_async_connection_with_config(&config).await?,
             cursor: None,

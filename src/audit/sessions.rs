@@ -133,7 +133,7 @@ impl<'a> SessionChecks<'a> {
     async fn session(&self, player: &PlayerId) -> Result<Option<Session>, AuditError> {
         for _ in 0..SLOW_ANSWERS {
             match self.live.session_of(player).await {
-                Err(LiveError::Unreachable(_)) => tokio::time::sleep(PAUSE).await,
+                Err(LiveError::Unreachable(_) | LiveError::Unfit(_)) => tokio::time::sleep(PAUSE).await,
                 answer => return Ok(answer?),
             }
         }

@@ -13,7 +13,7 @@ use crate::audit::{self, Limits, Scope, Sources};
 use crate::chance::Chance;
 use crate::ledger::sealing::Sealing;
 use crate::ledger::{Ledger, LedgerSettings};
-use crate::live::{Live, LiveSettings};
+use crate::live::{Live, LiveSettings, client};
 use crate::play::context::ledger_settings;
 use crate::settings::Settings;
 
@@ -64,13 +64,14 @@ pub async fn run(options: AuditOptions) -> Result<ExitCode, Failure> {
     let redis_url = settings.redis.required_url()?;
     let live = Live::connect(&LiveSettings {
         url: redis_url.clone(),
+        tls: settings.redis.tls_files(),
         command_timeout_ms: settings.redis.command_timeout_ms,
         locks_enabled: false,
     })?;
     let sources = Sources {
         ledger: &ledger,
         live: &live,
-        redis_url,
+        redis: &client(redis_url.expose_secret(), &settings.redis.tls_files())?,
         sealing: &Sealing::new(secrets.sealing_key.expose_secret(), Chance),
         operator_ledger: &options.operator_ledger,
         transcripts: options.transcripts,

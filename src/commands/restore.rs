@@ -14,7 +14,7 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::ledger::sealing::Sealing;
 use crate::ledger::{Ledger, LedgerSettings};
-use crate::live::{Live, LiveSettings};
+use crate::live::{Live, LiveSettings, client};
 use crate::play::context::{game_payload, ledger_settings};
 use crate::restore::ledgers::{LedgerSource, Ledgers};
 use crate::restore::{self, Restore};
@@ -50,8 +50,10 @@ pub async fn run(options: RestoreOptions) -> Result<ExitCode, Failure> {
     refuse_other_schema(&settings).await?;
     let ledgers = Ledgers::read(&options.operator_ledgers).await?;
     let redis_url = settings.redis.required_url()?;
+    let redis = client(redis_url.expose_secret(), &settings.redis.tls_files())?;
     let live = Live::connect(&LiveSettings {
         url: redis_url.clone(),
+        tls: settings.redis.tls_files(),
         command_timeout_ms: settings.redis.command_timeout_ms,
         locks_enabled: false,
     })?;
@@ -59,7 +61,7 @@ pub async fn run(options: RestoreOptions) -> Result<ExitCode, Failure> {
     let mut restore = Restore {
         connection: connect(&settings).await?,
         live: &live,
-        redis_url,
+        redis: &redis,
         sealing: &Sealing::new(secrets.sealing_key.expose_secret(), Chance),
         chance: Chance,
         clock: Clock::with_offset_ms(settings.clock.offset_ms),

@@ -20,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Failure, SettingsOptions};
 use crate::http::server::{Door, Serving};
-use crate::play::{Context, deliver};
+use crate::play::{Context, deliver, health};
 use crate::settings::{LogFormat, LogSettings};
 use crate::{http, jobs};
 
@@ -50,7 +50,7 @@ pub async fn run(options: ServeOptions) -> Result<(), Failure> {
     let listener = http::server::listen(address).map_err(|error| format!("server.port: {address} cannot be used: {error}"))?;
     let address = listener.local_addr()?;
     let context = Context::start(settings, secrets).await?;
-    warn_of_unsafe_redis(&context).await;
+    health::check_redis_at_start(&context).await?;
     jobs::start(&context).await?;
     let Serving { server, door } = http::server::serve(Arc::clone(&context), listener)?;
     println!("listening on http://{address}");
@@ -106,25 +106,6 @@ async fn drain(context: &Context, door: &Door) {
     }
     let _ = tokio::time::timeout(LAST_STATEMENTS, context.ledger.close()).await;
     tracing::info!("stopped");
-}
-
-/// Redis may evict sessions or forget them in a crash when it is set up so; that costs players their place on the road until
-/// they name it, so it is said at every start.
-async fn warn_of_unsafe_redis(context: &Context) {
-    match context.live.server_info().await {
-        Ok(info) => {
-            if info.maxmemory_policy != "noeviction" {
-                tracing::warn!(
-                    policy = info.maxmemory_policy,
-                    "Redis may evict sessions: set maxmemory-policy noeviction"
-                );
-            }
-            if info.append_only == Some(false) {
-                tracing::warn!("Redis keeps no append-only file: set appendonly yes (config/redis.conf)");
-            }
-        }
-        Err(error) => tracing::warn!(%error, "Redis cannot be reached yet; rounds are refused until it can"),
-    }
 }
 
 fn start_logging(settings: &LogSettings) {

@@ -5,19 +5,21 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::live::LiveError;
 use crate::play::{context::Context, health};
 
 /// The state of the server and of what it needs.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
 pub struct HealthAnswer {
-    /// "ok", "unavailable" or "draining".
+    /// "ok", "degraded" (ready, but no new rounds), "unavailable" or "draining".
     status: &'static str,
     timestamp: DateTime<Utc>,
     checks: Checks,
 }
 
-/// "ok" or "unreachable" for each store.
+/// "ok" or "unreachable" for each store. Of Redis also "full" (open rounds go on), "writes_stopped", "replica", "forbidden" (the user lacks
+/// a permission), "cluster_not_supported" or "too_old"; the log says more.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HealthChecks)]
 pub struct Checks {
@@ -69,17 +71,23 @@ pub async fn ready(context: web::Data<Context>) -> HttpResponse {
 async fn checked(context: &Context) -> HttpResponse {
     let health = health::health(context).await;
     let (code, status) = match (health.is_ready(), health.draining) {
+        (true, _) if health.redis.is_err() => (StatusCode::OK, "degraded"),
         (true, _) => (StatusCode::OK, "ok"),
         (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    let in_words = |reachable: bool| if reachable { "ok" } else { "unreachable" };
+    let redis = match &health.redis {
+        Ok(()) => "ok",
+        Err(LiveError::Full) => "full",
+        Err(LiveError::Unfit(unfit)) => unfit.as_str(),
+        Err(LiveError::Unreachable(_) | LiveError::Unreadable { .. }) => "unreachable",
+    };
     HttpResponse::build(code).json(HealthAnswer {
         status,
         timestamp: context.clock.now(),
         checks: Checks {
-            redis: in_words(health.redis),
-            postgres: in_words(health.postgres),
+            redis,
+            postgres: if health.postgres { "ok" } else { "unreachable" },
         },
     })
 }

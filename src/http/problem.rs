@@ -45,6 +45,7 @@ pub enum Code {
     InternalError,
     AgentRejected,
     Unavailable,
+    RedisFull,
     GameDisabled,
     OperatorUnavailable,
     BetUnconfirmed,
@@ -106,6 +107,11 @@ impl Code {
                 "unavailable",
                 "The service is not available right now",
             ),
+            Self::RedisFull => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "redis_full",
+                "There is no room for new rounds right now",
+            ),
             Self::GameDisabled => (StatusCode::SERVICE_UNAVAILABLE, "game_disabled", "The game is closed"),
             Self::OperatorUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -133,6 +139,7 @@ impl Code {
     const fn usual_retry_after_ms(self) -> Option<u64> {
         match self {
             Self::BetInProgress | Self::RateLimited | Self::Unavailable | Self::OperatorUnavailable => Some(1_000),
+            Self::RedisFull => Some(5_000),
             Self::GameDisabled => Some(30_000),
             _ => None,
         }
@@ -267,6 +274,7 @@ impl From<Refusal> for Problem {
             Refusal::RateLimited { .. } => Code::RateLimited,
             Refusal::AgentRejected { .. } => Code::AgentRejected,
             Refusal::Unavailable => Code::Unavailable,
+            Refusal::RedisFull => Code::RedisFull,
             Refusal::GameDisabled => Code::GameDisabled,
             Refusal::OperatorUnavailable { .. } => Code::OperatorUnavailable,
             Refusal::BetUnconfirmed => Code::BetUnconfirmed,

@@ -172,6 +172,7 @@ errors!(
     InternalError,
     AgentRejected,
     Unavailable,
+    RedisFull,
     GameDisabled,
     OperatorUnavailable,
     BetUnconfirmed

@@ -17,7 +17,7 @@ pub use guard::{NoOverlap, Outcome, run_once};
 
 use crate::ledger::sessions;
 use crate::live::keys;
-use crate::play::{Context, deliver, hazards, lobby, record_mark, recover};
+use crate::play::{Context, deliver, hazards, health, lobby, record_mark, recover};
 
 /// What a job reports or fails with; both only go to the log.
 pub type Report = Result<String, Box<dyn std::error::Error + Send + Sync>>;
@@ -48,7 +48,7 @@ pub struct Job {
 }
 
 /// Everything the server does by itself.
-pub static SCHEDULE: [Job; 10] = [
+pub static SCHEDULE: [Job; 11] = [
     Job {
         name: "hazards",
         pace: Pace::EachEpoch,
@@ -124,6 +124,19 @@ pub static SCHEDULE: [Job; 10] = [
         },
     },
     Job {
+        name: "redis-probe",
+        pace: Pace::EveryMs(|context| context.settings.recovery.probe_every_ms.saturating_mul(10)),
+        lock: None,
+        runs_without_redis: true,
+        time_limit: Duration::from_secs(5),
+        run: |context| {
+            Box::pin(async move {
+                health::look_at_redis(&context).await?;
+                Ok("looked at".to_owned())
+            })
+        },
+    },
+    Job {
         name: "agents",
         pace: Pace::EveryMs(|_| 5_000),
         lock: None,
@@ -145,7 +158,6 @@ pub static SCHEDULE: [Job; 10] = [
         run: |context| {
             Box::pin(async move {
                 lobby::write_activity(&context).await?;
-                lobby::write_payloads(&context).await?;
                 Ok("written".to_owned())
             })
         },

@@ -12,13 +12,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind, Value,
-};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tokio::sync::watch;
 
-use super::LiveError;
+use super::fitness::{Unfit, error_of};
+use super::{LiveError, reign};
 use crate::per_runtime::PerRuntime;
 
 /// The wait before each further attempt to connect grows by this much ...
@@ -31,15 +29,12 @@ const PATIENT_ATTEMPTS: u32 = 4;
 /// So many commands may be on their way at once before the next one waits for its turn.
 const COMMANDS_IN_FLIGHT: usize = 1_024;
 
-/// So much of a run's id tells it from the others.
-const RUN_DIGITS: usize = 8;
-
 /// Where the shared connection stands.
 enum State {
     /// Nobody has asked yet.
     Idle,
     /// A task is at it; so many attempts have failed, the last one for this reason.
-    Connecting { failed_attempts: u32, reason: String },
+    Connecting { failed_attempts: u32, reason: LiveError },
     /// In use. The number tells a lost connection from the one that replaced it.
     Up {
         number: u64,
@@ -73,17 +68,14 @@ struct Shares {
 pub(super) struct Connection(Arc<Shares>);
 
 impl Connection {
-    /// Prepares without connecting. `redis://`, `unix://` and `redis+unix://` urls are understood.
-    pub(super) fn prepare(url: &str, deadline: Duration) -> RedisResult<Self> {
-        let info = url
-            .into_connection_info()?
-            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        Ok(Self(Arc::new(Shares {
-            client: redis::Client::open(info)?,
+    /// Prepares without connecting.
+    pub(super) fn prepare(client: redis::Client, deadline: Duration) -> Self {
+        Self(Arc::new(Shares {
+            client,
             deadline,
             round_trips: Arc::default(),
             of_runtimes: PerRuntime::default(),
-        })))
+        }))
     }
 
     /// Round trips issued since it was prepared.
@@ -126,7 +118,7 @@ impl Connection {
                 used.store(number, Ordering::Relaxed);
                 match work(counted).await {
                     Ok(answer) => return Ok(answer),
-                    Err(error) if again && error.is_unrecoverable_error() => shared.lose(number, &error.to_string()),
+                    Err(error) if again && error.is_unrecoverable_error() => shared.lose(number, error_of(&error)),
                     Err(error) => return Err(shared.refused(number, key, &error)),
                 }
                 again = false;
@@ -136,8 +128,8 @@ impl Connection {
             Ok(outcome) => outcome,
             Err(_elapsed) => {
                 // A connection that does not answer may be one whose other end is gone for good; a new one tells.
-                shared.lose(used.load(Ordering::Relaxed), "no answer in time");
-                Err(LiveError::Unreachable("no answer in time".to_owned()))
+                shared.lose(used.load(Ordering::Relaxed), no_answer());
+                Err(no_answer())
             }
         }
     }
@@ -159,7 +151,7 @@ impl Shared {
             if idle {
                 *state = State::Connecting {
                     failed_attempts: 0,
-                    reason: "not connected yet".to_owned(),
+                    reason: LiveError::Unreachable("not connected yet".to_owned()),
                 };
             }
             idle
@@ -171,7 +163,7 @@ impl Shared {
         let settled = watching
             .wait_for(|state| match state {
                 State::Idle => true,
-                State::Connecting { failed_attempts, .. } => *failed_attempts >= PATIENT_ATTEMPTS,
+                State::Connecting { failed_attempts, reason } => *failed_attempts >= PATIENT_ATTEMPTS || stays(reason),
                 State::Up { .. } => true,
             })
             .await;
@@ -181,7 +173,7 @@ impl Shared {
                 connection,
                 run_of_redis,
             }) => Ok((*number, self.counted(connection, run_of_redis))),
-            Ok(State::Connecting { reason, .. }) => Err(LiveError::Unreachable(reason.clone())),
+            Ok(State::Connecting { reason, .. }) => Err(reason.clone()),
             Ok(State::Idle) | Err(_) => Err(LiveError::Unreachable("the connection is being shut down".to_owned())),
         }
     }
@@ -199,27 +191,27 @@ impl Shared {
         if error.code() == Some("WRONGTYPE") {
             return super::unreadable(key);
         }
-        let demoted = error.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly);
-        if error.is_unrecoverable_error() || demoted {
-            self.lose(number, &error.to_string());
+        let refused = error_of(error);
+        if error.is_unrecoverable_error() || refused == LiveError::Unfit(Unfit::Replica) {
+            self.lose(number, refused.clone());
         }
-        LiveError::Unreachable(error.to_string())
+        refused
     }
 
     /// Gives up connection `number`, unless it has been replaced already, and starts making another.
-    fn lose(self: &Arc<Self>, number: u64, reason: &str) {
+    fn lose(self: &Arc<Self>, number: u64, reason: LiveError) {
         let lost = self.state.send_if_modified(|state| {
             let current = matches!(state, State::Up { number: in_use, .. } if *in_use == number);
             if current {
                 *state = State::Connecting {
                     failed_attempts: 0,
-                    reason: reason.to_owned(),
+                    reason: reason.clone(),
                 };
             }
             current
         });
         if lost {
-            tracing::warn!(reason, "connection to Redis lost");
+            tracing::warn!(%reason, "connection to Redis lost");
             metrics::counter!("faircross_redis_connections_lost_total").increment(1);
             self.start_connecting();
         }
@@ -246,13 +238,20 @@ async fn connect_until_up(shared: Weak<Shared>, state: watch::Sender<State>, cli
     loop {
         let Some(alive) = shared.upgrade() else { return };
         let attempt = async {
-            let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-            let run_of_redis = ask_which_run(&mut connection).await?;
-            Ok::<_, RedisError>((connection, run_of_redis))
+            let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+            let mut connection = connection.map_err(|error| error_of(&error))?;
+            let run_of_redis = reign::ask(&mut connection).await?;
+            Ok::<_, LiveError>((connection, run_of_redis))
         };
         let reason = match tokio::time::timeout(deadline, attempt).await {
             Ok(Ok((connection, run_of_redis))) => {
                 let number = alive.connections.fetch_add(1, Ordering::Relaxed) + 1;
+                tokio::spawn(watch_reign(
+                    Arc::downgrade(&alive),
+                    number,
+                    connection.clone(),
+                    Arc::clone(&run_of_redis),
+                ));
                 state.send_replace(State::Up {
                     number,
                     connection,
@@ -260,13 +259,13 @@ async fn connect_until_up(shared: Weak<Shared>, state: watch::Sender<State>, cli
                 });
                 return;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_elapsed) => "no connection in time".to_owned(),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => LiveError::Unreachable("no connection in time".to_owned()),
         };
         drop(alive);
         failed_attempts = failed_attempts.saturating_add(1);
         if failed_attempts == PATIENT_ATTEMPTS {
-            tracing::warn!(reason, "Redis cannot be reached");
+            tracing::warn!(%reason, "no connection to Redis");
         }
         state.send_replace(State::Connecting { failed_attempts, reason });
         let wait_ms = RECONNECT_STEP_MS.saturating_mul(u64::from(failed_attempts)).min(RECONNECT_MAX_MS);
@@ -274,12 +273,32 @@ async fn connect_until_up(shared: Weak<Shared>, state: watch::Sender<State>, cli
     }
 }
 
-/// Which run of Redis a connection belongs to: the beginning of an id that is another one after each restart, and another one on each
-/// replica. A connection ends with its run, so it is asked once.
-async fn ask_which_run(connection: &mut MultiplexedConnection) -> RedisResult<Arc<str>> {
-    let about: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
-    let id = about.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
-    Ok(id.get(..RUN_DIGITS).unwrap_or(id).into())
+/// Asks once a second whether the reign that the connection was made to still goes on, and gives the connection up when it does not. Ends
+/// with the connection.
+async fn watch_reign(shared: Weak<Shared>, number: u64, mut connection: MultiplexedConnection, made_to: Arc<str>) {
+    loop {
+        tokio::time::sleep(reign::ASKED_EVERY).await;
+        let Some(shared) = shared.upgrade() else { return };
+        if !matches!(&*shared.state.borrow(), State::Up { number: in_use, .. } if *in_use == number) {
+            return;
+        }
+        let reason = match tokio::time::timeout(shared.deadline, reign::ask(&mut connection)).await {
+            Ok(Ok(reign)) if reign == made_to => continue,
+            Ok(Ok(_)) => LiveError::Unreachable("another reign of Redis has begun".to_owned()),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => no_answer(),
+        };
+        return shared.lose(number, reason);
+    }
+}
+
+fn no_answer() -> LiveError {
+    LiveError::Unreachable("no answer in time".to_owned())
+}
+
+/// Whether the next attempts will fail for the same reason, so that nobody needs to wait for them.
+fn stays(reason: &LiveError) -> bool {
+    matches!(reason, LiveError::Unfit(unfit) if !unfit.may_pass_soon())
 }
 
 /// The connection as one piece of work sees it: every request that goes out is counted.

@@ -5,9 +5,7 @@
 //! | `gameSession:{userId}-{agentId}` | hash: `round` (immutable JSON) and what the scripts touch: `sequence` `roundId` `currentStep` `isActive` `isWin` `endReason` (at the end) `firstCollision` `maxLane` `restored` `run` | deadline + 1 day; 60 s after the end | sessions |
 //! | `bet-lock:{userId}-{agentId}` | string: the holder's random token | 30 s | sessions (taken by `begin_bet`) |
 //! | `player:{userId}-{agentId}` | hash: `revision` `generation` `status` `run`, and the rate counters `betWindow` `betLeft` `moveWindow` `moveLeft` `readWindow` `readLeft` | 1 day | players |
-//! | `fairness:{userId}:{agentId}` | hash: `userSeed` `hashedServerSeed` `nextHashedServerSeed` `nonce` (display copy) | 7 days | fairness |
 //! | `hazards-{DIFFICULTY}` | string: JSON of a `HazardRecord` | 7.5 s | hazards |
-//! | `game.payloads` | string: JSON `platform` `gameType` `gameCode` `gameName` `settleType` | a setting, 3600 s | payloads |
 //! | `user-sessions:{agentId}` | sorted set: user id by last activity in Unix milliseconds | none, idle members are removed | presence |
 //! | `record-mark` | hash: `system` `timeline` `sequence` `betId` (how far PostgreSQL had come when it was last seen) | none | mark |
 //! | `hazard-refresh-lock` | string: token | 5 s | locks |
@@ -26,8 +24,6 @@ use crate::game::player::{AgentId, PlayerId};
 pub const BET_LOCK_TTL_S: u64 = 30;
 /// Seconds that a copy of a player's standing lives.
 pub const PLAYER_TTL_S: u64 = 86_400;
-/// Seconds that the display copy of a player's seeds lives.
-pub const FAIRNESS_TTL_S: u64 = 7 * 86_400;
 /// Seconds that a session lives on after its end is committed.
 pub const RETIRED_SESSION_TTL_S: u64 = 60;
 /// Milliseconds that a hazard record lives: one and a half epochs, so that a missed refresh shows.
@@ -49,8 +45,6 @@ pub const BET_CLEANUP_LAST_RUN: &str = "bet-cleanup-last-run";
 pub const WALLET_AUDIT_CLEANUP_LAST_RUN: &str = "wallet-audit-cleanup-last-run";
 /// How far PostgreSQL had come when it was last seen.
 pub const RECORD_MARK: &str = "record-mark";
-/// The texts that every operator call carries.
-pub const GAME_PAYLOADS: &str = "game.payloads";
 
 /// The round that a player is playing.
 pub fn game_session(player: &PlayerId) -> String {
@@ -65,11 +59,6 @@ pub fn bet_lock(player: &PlayerId) -> String {
 /// A player's standing and rate counters.
 pub fn player(player: &PlayerId) -> String {
     format!("player:{}-{}", player.user_id.as_str(), player.agent_id.as_str())
-}
-
-/// The display copy of a player's seeds.
-pub fn fairness(player: &PlayerId) -> String {
-    format!("fairness:{}:{}", player.user_id.as_str(), player.agent_id.as_str())
 }
 
 /// The public road of a difficulty.

@@ -1,6 +1,6 @@
-//! Who is here: each agent's signed-in users by their last activity, so that the counts shown are real. Also the texts of `game.payloads`.
+//! Who is here: each agent's signed-in users by their last activity, so that the counts shown are real.
 
-use redis::{Cmd, cmd};
+use redis::cmd;
 
 use super::{Live, LiveError, keys};
 use crate::game::player::{AgentId, UserId};
@@ -60,15 +60,5 @@ impl Live {
         let mut command = cmd("ZCOUNT");
         command.arg(&key).arg(since_unix_ms).arg("+inf");
         self.connection.query(&key, &command).await
-    }
-
-    /// Shows the texts that every operator call carries, for `ttl_s` seconds.
-    ///
-    /// # Errors
-    /// [`LiveError::Unreachable`].
-    pub async fn write_payloads(&self, json: &str, ttl_s: u64) -> Result<(), LiveError> {
-        self.connection
-            .query(keys::GAME_PAYLOADS, &Cmd::set_ex(keys::GAME_PAYLOADS, json, ttl_s))
-            .await
     }
 }

@@ -35,6 +35,11 @@ impl<'a> Reply<'a> {
         String::from_utf8(bytes).map_err(|_| self.unreadable())
     }
 
+    /// The next value as text, `None` after the last.
+    pub(super) fn next_text(&mut self) -> Result<Option<String>, LiveError> {
+        if self.values.len() == 0 { Ok(None) } else { self.text().map(Some) }
+    }
+
     /// The next value as a number or whatever else a text can be.
     pub(super) fn parsed<T: FromStr>(&mut self) -> Result<T, LiveError> {
         let text = self.text()?;

@@ -3,6 +3,8 @@
 //!
 //! Every script gets one argument more than it names, as its last one: the run of Redis to which the connection belongs. A script could
 //! ask for it, at the price of everything else that it does together.
+//!
+//! All but `begin_bet` and the look at permissions also run when Redis is full.
 
 use std::sync::LazyLock;
 
@@ -22,27 +24,32 @@ macro_rules! scripts {
 
 scripts! {
     BEGIN_BET = "shared/base.lua" "shared/gate.lua" "shared/lock.lua" "begin_bet.lua";
-    CHECK_CALLER = "shared/base.lua" "shared/gate.lua" "check_caller.lua";
-    OPEN_SESSION = "shared/base.lua" "shared/lock.lua" "shared/session.lua" "open_session.lua";
-    STEP = "usual_step.lua" "shared/base.lua" "shared/gate.lua" "shared/session.lua" "step.lua";
-    CASH_OUT = "shared/base.lua" "shared/gate.lua" "shared/session.lua" "cash_out.lua";
-    END_AT_DEADLINE = "shared/base.lua" "shared/session.lua" "end_at_deadline.lua";
-    READ_SESSION = "shared/base.lua" "shared/gate.lua" "shared/session.lua" "read_session.lua";
-    PEEK_SESSION = "shared/base.lua" "shared/session.lua" "peek_session.lua";
-    DISCARD_SESSION = "shared/base.lua" "shared/session.lua" "discard_session.lua";
-    RETIRE_SESSION = "shared/base.lua" "shared/session.lua" "shared/fairness.lua" "retire_session.lua";
-    WRITE_FAIRNESS = "shared/fairness.lua" "write_fairness.lua";
-    WRITE_PLAYER = "shared/base.lua" "write_player.lua";
-    PUBLISH_HAZARDS = "shared/base.lua" "publish_hazards.lua";
-    READ_HAZARDS = "shared/base.lua" "read_hazards.lua";
-    KEEP_MARK = "keep_mark.lua";
-    ACQUIRE_LOCK = "shared/base.lua" "shared/lock.lua" "acquire_lock.lua";
-    RELEASE_LOCK = "shared/lock.lua" "release_lock.lua";
+    CHECK_CALLER = "shared/allow_oom.lua" "shared/base.lua" "shared/gate.lua" "check_caller.lua";
+    OPEN_SESSION = "shared/allow_oom.lua" "shared/base.lua" "shared/lock.lua" "shared/session.lua" "open_session.lua";
+    STEP = "shared/allow_oom.lua" "usual_step.lua" "shared/base.lua" "shared/gate.lua" "shared/session.lua" "step.lua";
+    CASH_OUT = "shared/allow_oom.lua" "shared/base.lua" "shared/gate.lua" "shared/session.lua" "cash_out.lua";
+    END_AT_DEADLINE = "shared/allow_oom.lua" "shared/base.lua" "shared/session.lua" "end_at_deadline.lua";
+    READ_SESSION = "shared/allow_oom.lua" "shared/base.lua" "shared/gate.lua" "shared/session.lua" "read_session.lua";
+    PEEK_SESSION = "shared/allow_oom.lua" "shared/base.lua" "shared/session.lua" "peek_session.lua";
+    DISCARD_SESSION = "shared/allow_oom.lua" "shared/base.lua" "shared/session.lua" "discard_session.lua";
+    RETIRE_SESSION = "shared/allow_oom.lua" "shared/base.lua" "shared/session.lua" "retire_session.lua";
+    WRITE_PLAYER = "shared/allow_oom.lua" "shared/base.lua" "write_player.lua";
+    PUBLISH_HAZARDS = "shared/allow_oom.lua" "shared/base.lua" "publish_hazards.lua";
+    READ_HAZARDS = "shared/allow_oom.lua" "shared/base.lua" "read_hazards.lua";
+    KEEP_MARK = "shared/allow_oom.lua" "keep_mark.lua";
+    ACQUIRE_LOCK = "shared/allow_oom.lua" "shared/base.lua" "shared/lock.lua" "acquire_lock.lua";
+    RELEASE_LOCK = "shared/allow_oom.lua" "shared/lock.lua" "release_lock.lua";
+    CHECK_RIGHTS = "check_rights.lua";
 }
 
 /// Room for a step's command, so that it is not moved to more room again and again while it is put together.
 const USUAL_ARGUMENTS: usize = 12;
 const USUAL_BYTES: usize = 320;
+
+/// The hash under which Redis knows the step's script, for the tool that measures it.
+pub fn hash_of_step() -> &'static str {
+    STEP.0.get_hash()
+}
 
 /// A script with its hash.
 pub(super) struct LuaScript(LazyLock<Script>);

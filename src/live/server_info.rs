@@ -15,11 +15,32 @@ pub struct ServerInfo {
     pub maxmemory_bytes: Option<u64>,
     /// Whether writes go to an append-only file, so that a restart keeps open rounds.
     pub append_only: Option<bool>,
-    /// Memory in use.
+    /// Memory in use, of which nothing is counted against the limit that only buffers writes for the file and replicas.
     pub used_memory_bytes: Option<u64>,
+    /// Whether the last snapshot was written.
+    pub snapshot_ok: Option<bool>,
+    /// Whether the last write to the append-only file succeeded.
+    pub append_only_ok: Option<bool>,
     /// The server's clock.
     pub now_unix_ms: u64,
 }
+
+impl ServerInfo {
+    /// How much of the limit is in use, 1.0 for all of it; `None` without a limit.
+    pub fn memory_ratio(&self) -> Option<f64> {
+        let limit = self.maxmemory_bytes.filter(|limit| *limit > 0)?;
+        Some(self.used_memory_bytes? as f64 / limit as f64)
+    }
+}
+
+/// What is counted against `maxmemory`.
+pub fn used_bytes(info: &InfoDict) -> Option<u64> {
+    let buffers: u64 = info.get("mem_not_counted_for_evict").unwrap_or(0);
+    Some(info.get::<u64>("used_memory")?.saturating_sub(buffers))
+}
+
+/// From this part of the memory limit on, people are warned.
+pub const MEMORY_WARNING_RATIO: f64 = 0.8;
 
 impl Live {
     /// Whether Redis answers.
@@ -60,9 +81,20 @@ impl Live {
             maxmemory_policy: info.get("maxmemory_policy").unwrap_or_default(),
             maxmemory_bytes: info.get("maxmemory"),
             append_only: info.get::<u8>("aof_enabled").map(|enabled| enabled == 1),
-            used_memory_bytes: info.get("used_memory"),
+            used_memory_bytes: used_bytes(&info),
+            snapshot_ok: info.get::<String>("rdb_last_bgsave_status").map(|status| status == "ok"),
+            append_only_ok: info.get::<String>("aof_last_write_status").map(|status| status == "ok"),
             now_unix_ms: unix_ms(time),
         })
+    }
+}
+
+impl Live {
+    /// Whether a failed snapshot makes this server refuse all writes; `None` where our user may not ask (CONFIG is not needed otherwise).
+    pub async fn stops_after_failed_snapshot(&self) -> Option<bool> {
+        const NAME: &str = "stop-writes-on-bgsave-error";
+        let answer: Result<Vec<String>, LiveError> = self.connection.query("CONFIG", cmd("CONFIG").arg("GET").arg(NAME)).await;
+        answer.ok()?.into_iter().nth(1).map(|value| value == "yes")
     }
 }
 

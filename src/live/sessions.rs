@@ -4,7 +4,6 @@
 use redis::pipe;
 
 use super::callers::{Caller, GateRefusal};
-use super::fairness::FairnessDisplay;
 use super::reply::Reply;
 use super::{Live, LiveError, keys, scripts};
 use crate::game::player::PlayerId;
@@ -267,16 +266,14 @@ impl Live {
             .collect())
     }
 
-    /// After the end is committed: cuts the session's life to 60 s if it is this bet's (one that does not know of the end is removed), and
-    /// moves the display copy of the seeds on, never back.
+    /// After the end is committed: cuts the session's life to 60 s if it is this bet's (one that does not know of the end is removed).
     ///
     /// # Errors
     /// [`LiveError::Unreachable`]; nothing depends on it, the session ends by itself later.
-    pub async fn retire_session(&self, player: &PlayerId, sequence: i64, display: &FairnessDisplay) -> Result<(), LiveError> {
+    pub async fn retire_session(&self, player: &PlayerId, sequence: i64) -> Result<(), LiveError> {
         let key = keys::game_session(player);
-        let mut script = scripts::RETIRE_SESSION.on(&[&key, &keys::fairness(player)]);
+        let mut script = scripts::RETIRE_SESSION.on(&[&key]);
         script.arg(sequence).arg(keys::RETIRED_SESSION_TTL_S);
-        display.add_to(&mut script);
         self.run_script(&key, &script).await?;
         Ok(())
     }

@@ -113,5 +113,8 @@ pub fn refused(refusal: GateRefusal) -> Refusal {
 /// Redis could not be asked. What a script may have done is found out by whoever asks next.
 pub fn unreachable(error: LiveError) -> Refusal {
     tracing::warn!(%error, "Redis could not be used");
-    Refusal::Unavailable
+    match error {
+        LiveError::Full => Refusal::RedisFull,
+        _ => Refusal::Unavailable,
+    }
 }

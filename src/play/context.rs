@@ -122,6 +122,7 @@ impl Context {
         let clock = Clock::with_offset_ms(settings.clock.offset_ms);
         let live = Live::connect(&LiveSettings {
             url: settings.redis.required_url()?.clone(),
+            tls: settings.redis.tls_files(),
             command_timeout_ms: settings.redis.command_timeout_ms,
             locks_enabled: settings.redis.locks,
         })?;

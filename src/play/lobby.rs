@@ -97,16 +97,3 @@ pub async fn write_activity(context: &Context) -> Result<(), crate::live::LiveEr
     }
     Ok(())
 }
-
-/// Writes what clients of this kind of game read of it, for as long as the settings say. A job calls this.
-///
-/// # Errors
-/// When Redis cannot be used.
-pub async fn write_payloads(context: &Context) -> Result<(), crate::live::LiveError> {
-    let payload = &context.payload;
-    let json = serde_json::json!({
-        "platform": payload.platform, "gameType": payload.game_type, "gameCode": payload.game_code,
-        "gameName": payload.game_name, "settleType": payload.settle_type,
-    });
-    context.live.write_payloads(&json.to_string(), context.settings.redis.ttl_s).await
-}

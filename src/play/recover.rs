@@ -181,7 +181,7 @@ fn or_passed_over(outcome: Result<bool, SweepError>, sequence: i64) -> Result<bo
             Ok(false)
         }
         Err(SweepError::Ledger(LedgerError::Unavailable(error))) => Err(LedgerError::Unavailable(error).into()),
-        Err(SweepError::Live(LiveError::Unreachable(reason))) => Err(LiveError::Unreachable(reason).into()),
+        Err(SweepError::Live(error)) if !matches!(error, LiveError::Unreadable { .. }) => Err(error.into()),
         Err(error) => {
             tracing::error!(%error, sequence, "an open bet cannot be swept and is passed over");
             Ok(false)

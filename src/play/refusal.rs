@@ -50,6 +50,9 @@ pub enum Refusal {
     AgentRejected { status: String },
     #[error("the service is not available right now; nothing was changed that is not completed later")]
     Unavailable,
+    /// Redis is full. Nothing was taken; open rounds go on.
+    #[error("no new rounds can be opened at the moment; open rounds can be played on")]
+    RedisFull,
     #[error("the game is closed at the moment")]
     GameDisabled,
     /// Nothing was sent to the operator, and nothing was taken.

@@ -3,7 +3,6 @@
 use crate::failpoint;
 use crate::game::fairness::UserSeed;
 use crate::ledger::players::{self, SeedChange, SeedPair};
-use crate::live::FairnessDisplay;
 use crate::play::Refusal;
 use crate::play::admission::admit;
 use crate::play::context::{Context, Player};
@@ -35,18 +34,7 @@ pub async fn change_user_seed(context: &Context, player: &Player, user_seed: &st
         .map_err(unwritable)?;
     failpoint::reach("K19");
     match changed {
-        SeedChange::Changed => {
-            let view = read(context, player).await?;
-            let display = FairnessDisplay {
-                user_seed: view.user_seed.clone(),
-                hashed_server_seed: view.commitment.clone(),
-                next_hashed_server_seed: view.next_commitment.clone(),
-                nonce: view.nonce,
-            };
-            // A display copy that no bet reads; without it the next rotation writes it.
-            let _ = context.live.write_fairness(&player.id, &display).await;
-            Ok(view)
-        }
+        SeedChange::Changed => read(context, player).await,
         SeedChange::RoundOpen => Err(Refusal::ActiveSessionExists),
         SeedChange::NoSeeds => Err(Refusal::Unauthenticated),
     }

@@ -9,7 +9,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::bets::{self, EndOfRound};
 use crate::ledger::history;
 use crate::ledger::outbox::Claimed;
-use crate::live::{FairnessDisplay, Session};
+use crate::live::Session;
 use crate::play::context::Context;
 use crate::play::place_bet::{next_seed, unwritable};
 use crate::play::round::{RoundFacts, view_of_ended_bet};
@@ -191,21 +191,10 @@ fn settle_soon(context: &Arc<Context>, facts: RoundFacts, row: Claimed, lease_to
     });
 }
 
-/// Cuts the session's life short and moves the display copy of the seeds on. Nothing depends on it.
+/// Cuts the session's life short. Nothing depends on it.
 async fn retire(context: &Context, facts: &RoundFacts, sequence: i64) {
     let player = facts.player();
-    let pair = context
-        .ledger
-        .run(async |connection| crate::ledger::players::seed_pair(connection, &player).await)
-        .await;
-    let Ok(Some(pair)) = pair else { return };
-    let display = FairnessDisplay {
-        user_seed: pair.user_seed,
-        hashed_server_seed: pair.commitment,
-        next_hashed_server_seed: pair.next_commitment,
-        nonce: u64::try_from(pair.nonce).unwrap_or_default(),
-    };
-    if let Err(error) = context.live.retire_session(&player, sequence, &display).await {
+    if let Err(error) = context.live.retire_session(&player, sequence).await {
         tracing::debug!(%error, sequence, "a session could not be retired; it ends by itself");
     }
 }

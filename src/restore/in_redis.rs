@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use redis::RedisError;
-use secrecy::SecretString;
 
 use crate::audit::{Entry, RedisScan};
 use crate::game::player::{AgentId, PlayerId, UserId};
@@ -40,9 +39,9 @@ impl InRedis {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn read(url: &SecretString) -> Result<Self, RedisError> {
+    pub async fn read(client: &redis::Client) -> Result<Self, RedisError> {
         let mut known = Self::default();
-        let mut scan = RedisScan::connect(url).await?;
+        let mut scan = RedisScan::connect(client).await?;
         while let Some(batch) = scan.next().await? {
             batch.entries.iter().for_each(|entry| known.look_at(entry));
         }
@@ -60,6 +59,7 @@ impl InRedis {
         if let Some(rest) = key.strip_prefix("gameSession:") {
             self.look_at_session(rest, &fields);
         } else if let Some(rest) = key.strip_prefix("fairness:") {
+            // A copy for show, which servers of the first version wrote for seven days.
             let player = rest.split_once(':').and_then(|(user_id, agent_id)| player(agent_id, user_id));
             self.note_nonce(player, fields.get("nonce").and_then(|nonce| nonce.parse().ok()));
         } else if key == "record-mark" {
@@ -94,8 +94,8 @@ impl InRedis {
 ///
 /// # Errors
 /// When Redis does not answer.
-pub async fn remove(url: &SecretString) -> Result<u64, RedisError> {
-    let mut scan = RedisScan::connect(url).await?;
+pub async fn remove(client: &redis::Client) -> Result<u64, RedisError> {
+    let mut scan = RedisScan::connect(client).await?;
     let mut removed = 0;
     while let Some(batch) = scan.next().await? {
         let keys: Vec<&[u8]> = batch

@@ -14,7 +14,6 @@ pub mod ledgers;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
-use secrecy::SecretString;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -74,7 +73,7 @@ pub enum RestoreError {
 pub struct Restore<'a> {
     pub connection: PgConnection,
     pub live: &'a Live,
-    pub redis_url: &'a SecretString,
+    pub redis: &'a redis::Client,
     pub sealing: &'a Sealing,
     pub chance: Chance,
     pub clock: Clock,
@@ -123,7 +122,7 @@ pub async fn run(mut restore: Restore<'_>) -> Result<Bill, RestoreError> {
     // One may have started while people were asked; from here on none does.
     refuse_beside_servers(&mut restore.connection).await?;
     let mut bill = Bill::default();
-    let in_redis = InRedis::read(restore.redis_url).await?;
+    let in_redis = InRedis::read(restore.redis).await?;
     let lost = restore.lost_bets().await?;
     bill.sequence = restore.move_sequence(&in_redis, lost.len()).await?;
     restore.close_open_bets(restore_id, &in_redis, &mut bill).await?;
@@ -133,7 +132,7 @@ pub async fn run(mut restore: Restore<'_>) -> Result<Bill, RestoreError> {
     restore.rotate_all(restore_id, &lost, &in_redis, &mut bill).await?;
     bill.launch_links_burned = restore::burn_launch_links(&mut restore.connection).await?;
     failpoint::reach("R4");
-    bill.redis_keys_removed = in_redis::remove(restore.redis_url).await?;
+    bill.redis_keys_removed = in_redis::remove(restore.redis).await?;
     failpoint::reach("R5");
     let (_, mark) = record_mark::compare(&mut restore.connection, None).await?;
     restore.live.keep_record_mark(&mark).await?;

@@ -11,9 +11,11 @@ mod rules;
 mod secrets;
 mod sections;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::live::TlsFiles;
 
 pub use layers::Environment;
 pub use rules::MINIMUM_SESSION_TTL_S;
@@ -96,6 +98,16 @@ impl RedisSettings {
     /// When it is not set.
     pub fn required_url(&self) -> Result<&SecretString, SettingsError> {
         required(&self.url, "redis.url", "set REDIS_URL=redis://host:6379/0")
+    }
+
+    /// What `rediss://` trusts and shows.
+    pub fn tls_files(&self) -> TlsFiles {
+        let client = (!self.client_certificate_file.is_empty())
+            .then(|| (PathBuf::from(&self.client_certificate_file), PathBuf::from(&self.client_key_file)));
+        TlsFiles {
+            ca: (!self.ca_file.is_empty()).then(|| PathBuf::from(&self.ca_file)),
+            client,
+        }
     }
 }
 

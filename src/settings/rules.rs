@@ -141,13 +141,28 @@ impl Rules {
         self.between("database.probe_timeout_ms", database.probe_timeout_ms, 10, LONGEST_PROBE_MS);
         let redis = &settings.redis;
         let url = redis.url.expose_secret();
-        let readable = url.is_empty() || redis::Client::open(url).is_ok();
+        let readable = url.is_empty() || redis::parse_redis_url(url).is_some();
         self.require(
             readable,
             "redis.url",
-            "cannot be read: it must look like redis://host:6379/0 or redis+unix:///path/to.sock",
+            "cannot be read: it must look like redis://host:6379/0, rediss://host:6380/0 (TLS) or redis+unix:///path/to.sock",
         );
-        self.between("redis.ttl_s", redis.ttl_s, 1, 30 * DAY_S);
+        for (setting, file) in [
+            ("redis.ca_file", &redis.ca_file),
+            ("redis.client_certificate_file", &redis.client_certificate_file),
+            ("redis.client_key_file", &redis.client_key_file),
+        ] {
+            self.require(
+                file.is_empty() || std::fs::File::open(file).is_ok(),
+                setting,
+                "names a file that cannot be read: it must be a file in PEM format, or empty",
+            );
+        }
+        self.require(
+            redis.client_certificate_file.is_empty() == redis.client_key_file.is_empty(),
+            "redis.client_key_file",
+            "goes with redis.client_certificate_file: set both or none",
+        );
         self.between("redis.command_timeout_ms", redis.command_timeout_ms, 10, LONGEST_COMMAND_TIMEOUT_MS);
     }
 

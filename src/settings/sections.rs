@@ -59,7 +59,11 @@ pub struct DatabaseSettings {
 pub struct RedisSettings {
     /// Empty when not set; it may hold a password, so it is a secret. See [`RedisSettings::required_url`].
     pub url: SecretString,
-    pub ttl_s: u64,
+    /// Empty: the authorities that the machine trusts.
+    pub ca_file: String,
+    /// Empty, as the key is: none is shown.
+    pub client_certificate_file: String,
+    pub client_key_file: String,
     pub command_timeout_ms: u64,
     pub locks: bool,
 }

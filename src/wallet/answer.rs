@@ -399,7 +399,10 @@ mod tests {
                 Action::Bet,
                 r#"{"status":"0000","platformTxId":"bet-1","userId":null,"desc":{"a":[1,{}]}}"#
             ),
-            Outcome::Applied { balance: None }
+            Outcome::Applied {
+                balance: None,
+                status: "0000".to_owned()
+            }
         );
     }
 

@@ -30,6 +30,7 @@ static STAND_IN: LazyLock<StandIn> = LazyLock::new(|| {
         });
         let settings = LiveSettings {
             url: url.as_str().into(),
+            tls: Default::default(),
             command_timeout_ms: 5_000,
             locks_enabled: true,
         };
@@ -38,13 +39,16 @@ static STAND_IN: LazyLock<StandIn> = LazyLock::new(|| {
     StandIn { runtime, live, reply }
 });
 
-/// Answers scripts with the reply of the moment and everything else with OK.
+/// Answers scripts with the reply of the moment, who it is as a primary would, and everything else with OK.
 async fn serve(stream: TcpStream, said: Arc<Mutex<Vec<u8>>>) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     while let Some(name) = command(&mut reader).await {
         let answer = if name.eq_ignore_ascii_case(b"EVALSHA") {
             said.lock().expect("a reply").clone()
+        } else if name.eq_ignore_ascii_case(b"INFO") {
+            let about = "redis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\n";
+            format!("${}\r\n{about}\r\n", about.len()).into_bytes()
         } else {
             b"+OK\r\n".to_vec()
         };

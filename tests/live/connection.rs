@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use faircross::game::difficulty::Difficulty;
 use faircross::live::{Live, LiveError, Move, NamedRound};
 
 use super::{World, connect, connect_within, standing};
@@ -114,21 +115,60 @@ async fn both_spellings_of_a_socket_address_work() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_writes_is_unreachable() {
-    let redis = RedisServer::start_with(&["--maxmemory", "1"]);
-    let live = connect(&redis.url(), true);
-    live.ping().await.expect("Redis runs");
-    let refused = live.write_payloads("{}", 60).await;
-    assert!(
-        matches!(&refused, Err(LiveError::Unreachable(reason)) if reason.contains("OOM") || reason.contains("memory")),
-        "{refused:?}"
-    );
+async fn a_full_server_refuses_to_begin_and_lets_everything_else_end() {
+    let world = World::new().await;
+    world.open(world.round(1, None, 29)).await;
+    world.live.fitness().await.expect("all is well");
+    world.redis.query::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let begun = world.live.begin_bet(world.caller(), Difficulty::Easy, "token").await;
+    assert_eq!(begun, Err(LiveError::Full));
+    assert_eq!(world.live.fitness().await, Err(LiveError::Full));
+    assert_eq!(world.redis.query::<i64>(&["EXISTS", "bet-lock:user123-agent456"]), 0);
+
+    standing(world.step(0).await);
+    world.live.discard_unreadable_session(&world.player, 1).await.expect("runs");
+    assert_eq!(world.step(0).await, Move::Missing);
+    world.open(world.round(2, None, 29)).await;
+    standing(world.step(0).await);
+    assert!(world.live.session_of(&world.player).await.expect("runs").is_some());
+    assert!(world.live.end_at_deadline(&world.player, 2).await.expect("runs").is_some());
+    world.live.retire_session(&world.player, 2).await.expect("runs");
+    world.write_standing(2, 1, faircross::game::player::PlayerStatus::Active).await;
+    assert_eq!(world.live.check_caller(world.caller(), true).await, Ok(None));
+    assert!(world.live.acquire("bet-cleanup-lock", "token", 5).await.expect("runs"));
+    assert!(world.live.release("bet-cleanup-lock", "token").await.expect("runs"));
+    world.redis.query::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert!(world.live.begin_bet(world.caller(), Difficulty::Easy, "token").await.is_ok());
+}
+
+/// The process is the same and so is the key; only the history that Redis writes tells that another server may have ruled meanwhile.
+#[tokio::test]
+async fn a_server_that_lost_its_role_and_has_it_again_is_another_reign() {
+    let world = World::new().await;
+    world.open(world.round(1, None, 29)).await;
+    standing(world.step(0).await);
+    let run = world.redis.query::<String>(&["HGET", "gameSession:user123-agent456", "run"]);
+    world.redis.query::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert!(world.live.step(world.caller(), 1, NamedRound::default()).await.is_err());
+    world.redis.query::<()>(&["REPLICAOF", "NO", "ONE"]);
+    back(&world.live).await;
+    wait_for("the new reign is noticed", async || {
+        let moved = world.live.session_of(&world.player).await.map_err(|error| error.to_string())?;
+        moved.map_or(Ok(()), |session| Err(format!("{session:?}")))
+    })
+    .await;
+    world.write_standing(1, 1, faircross::game::player::PlayerStatus::Active).await;
+    assert_eq!(world.step(1).await, Move::Missing, "until the record has confirmed it");
+    world.open(world.round(1, None, 29)).await;
+    assert_ne!(world.redis.query::<String>(&["HGET", "gameSession:user123-agent456", "run"]), run);
+    assert_eq!(standing(world.step(1).await).current_step, 1);
 }
 
 #[tokio::test]
 async fn an_address_that_makes_no_sense_is_refused_without_repeating_it() {
     let settings = faircross::live::LiveSettings {
         url: "http://:secret@nowhere".into(),
+        tls: Default::default(),
         command_timeout_ms: 400,
         locks_enabled: true,
     };

@@ -1,9 +1,9 @@
-//! Copies of what PostgreSQL owns (standing, seeds) and of what is public (the road): never backwards, and garbage is replaced.
+//! Copies of what PostgreSQL owns (standing) and of what is public (the road): never backwards, and garbage is replaced.
 
 use faircross::game::difficulty::Difficulty;
 use faircross::game::hazards::EPOCH_MS;
 use faircross::game::player::PlayerStatus;
-use faircross::live::{BeginBet, FairnessDisplay, GateRefusal, HazardRecord, Publish};
+use faircross::live::{BeginBet, GateRefusal, HazardRecord, Publish};
 
 use super::World;
 
@@ -18,41 +18,6 @@ async fn an_older_standing_never_replaces_a_newer_one() {
     world.write_standing(11, 1, PlayerStatus::Active).await;
     assert_eq!(check().await, None);
     assert!((86_390..=86_400).contains(&world.redis.query::<i64>(&["TTL", "player:user123-agent456"])));
-}
-
-#[tokio::test]
-async fn the_display_of_the_seeds_never_goes_back() {
-    let world = World::new().await;
-    let display = |nonce, seed: &str| FairnessDisplay {
-        user_seed: seed.to_owned(),
-        hashed_server_seed: "a".repeat(64),
-        next_hashed_server_seed: "b".repeat(64),
-        nonce,
-    };
-    let write = async |display| world.live.write_fairness(&world.player, &display).await.expect("Redis runs");
-    let read = async || world.live.read_fairness(&world.player).await.expect("Redis runs");
-    assert_eq!(read().await, None);
-    write(display(10, "ten")).await;
-    write(display(9, "nine")).await;
-    assert_eq!(read().await, Some(display(10, "ten")));
-    write(display(10, "changed")).await;
-    assert_eq!(
-        read().await,
-        Some(display(10, "changed")),
-        "the player's own seed changes between two bets"
-    );
-    write(display(11, "eleven")).await;
-    assert_eq!(read().await, Some(display(11, "eleven")));
-    let key = "fairness:user123:agent456";
-    assert!((604_790..=604_800).contains(&world.redis.query::<i64>(&["TTL", key])));
-    world.redis.query::<()>(&["HDEL", key, "nonce"]);
-    assert_eq!(read().await, None, "half a copy is none");
-    write(display(3, "three")).await;
-    assert_eq!(read().await, Some(display(3, "three")));
-    world.redis.query::<()>(&["SET", key, "text"]);
-    assert_eq!(read().await, None);
-    write(display(4, "four")).await;
-    assert_eq!(read().await, Some(display(4, "four")));
 }
 
 fn records(epoch: u64) -> Vec<(Difficulty, String)> {

@@ -53,12 +53,6 @@ async fn a_clean_up_notes_its_day() {
         assert_eq!(world.live.last_run(name).await.expect("Redis runs"), None);
         world.live.set_last_run(name, day).await.expect("Redis runs");
     }
-    world
-        .live
-        .write_payloads(r#"{"platform":"In-out"}"#, 3_600)
-        .await
-        .expect("Redis runs");
-    assert_eq!(world.redis.query::<String>(&["GET", "game.payloads"]), r#"{"platform":"In-out"}"#);
 }
 
 #[tokio::test]

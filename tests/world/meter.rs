@@ -13,15 +13,9 @@ use redis::aio::MultiplexedConnection;
 
 use super::{World, WorldOptions, wait_for};
 
-/// What only jobs say to Redis: its time and the road (each epoch), who is online and the game's payload (every two seconds).
-const COMMANDS_OF_JOBS: [&str; 5] = [
-    "\"TIME\"",
-    "hazard-refresh-lock",
-    "\"hazards-DAREDEVIL\"",
-    "user-sessions:",
-    "game.payloads",
-];
-/// What each connection says once, when a worker makes it for its first command.
+/// What only jobs say to Redis: its time and the road (each epoch), who is online (every two seconds).
+const COMMANDS_OF_JOBS: [&str; 4] = ["\"TIME\"", "hazard-refresh-lock", "\"hazards-DAREDEVIL\"", "user-sessions:"];
+/// What each connection says when a worker makes it for its first command, and asks again each second.
 const COMMANDS_OF_A_NEW_CONNECTION: [&str; 2] = ["\"INFO\" \"server\"", "\"SETINFO\""];
 /// What the counting itself says to Redis.
 const COMMANDS_OF_THE_METER: [&str; 1] = ["\"ECHO\""];

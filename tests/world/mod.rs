@@ -87,6 +87,8 @@ pub fn cluster_directory() -> std::path::PathBuf {
 pub struct WorldOptions {
     /// Over the settings that all tests share, for every server.
     pub settings: Vec<(&'static str, String)>,
+    /// Over the settings of the tests' Redis.
+    pub redis: Vec<(&'static str, String)>,
 }
 
 impl WorldOptions {
@@ -99,6 +101,12 @@ impl WorldOptions {
             .with("FAIRCROSS__WALLET__BET_TIMEOUT_MS", 2_000)
             .with("FAIRCROSS__WALLET__CALL_TIMEOUT_MS", 2_000)
             .with("FAIRCROSS__WALLET__LEASE_S", 3)
+    }
+
+    /// With a Redis that is set up differently in this.
+    pub fn with_redis(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.redis.push((name, value.to_string()));
+        self
     }
 
     /// With one more setting, by its name in the environment.
@@ -133,7 +141,12 @@ impl World {
 
     /// A world without servers over a database that somebody else has made and looks after.
     pub async fn over(database: String, database_url: String, options: WorldOptions) -> Self {
-        let redis = tokio::task::spawn_blocking(|| RedisServer::temporary(&[("appendfsync", "no"), ("save", "")]))
+        let own = options.redis.clone();
+        let start = move || {
+            let own = own.iter().map(|(name, value)| (*name, value.as_str()));
+            RedisServer::temporary(&[("appendfsync", "no"), ("save", "")].into_iter().chain(own).collect::<Vec<_>>())
+        };
+        let redis = tokio::task::spawn_blocking(start)
             .await
             .expect("not cancelled")
             .expect("Redis starts");

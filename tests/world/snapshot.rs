@@ -20,7 +20,7 @@ const TABLES: [&str; 7] = [
 ];
 
 /// The keys of Redis that belong to a player. Locks are among them: a refusal leaves none behind.
-const PLAYER_KEYS: [&str; 4] = ["gameSession:*", "bet-lock:*", "fairness:*", "player:*"];
+const PLAYER_KEYS: [&str; 3] = ["gameSession:*", "bet-lock:*", "player:*"];
 
 /// What belongs to somebody: to an agent with all its players, or to one player of it.
 #[derive(Clone, Debug)]
@@ -110,27 +110,40 @@ impl World {
         known
     }
 
-    /// Waits until nothing is under way any more: every call that is owed is made, and of every player who has ended a
-    /// round the display copy of the seeds has moved on to the pair in force. Rounds may be open.
+    /// Waits until nothing is under way any more: every call that is owed is made, and every session of a round that has ended
+    /// is retired. Rounds may be open.
     pub async fn wait_until_quiet(&self) {
         let owed = "select concat_ws(', ',
             (select string_agg(state || ' ' || bet_id, ', ') from bets where state not in ('PLACED', 'WON', 'LOST', 'VOIDED', 'CANCELLED', 'REJECTED')),
             (select string_agg(action || ' ' || sequence, ', ') from outbox where state = 'open'))";
-        let pairs = "select coalesce(json_object_agg('fairness:' || user_id || ':' || agent_id, commitment), '{}') from player_seeds
-            where exists (select from bets where bets.agent_id = player_seeds.agent_id and bets.user_id = player_seeds.user_id
-                and bets.state in ('WON', 'LOST', 'VOIDED'))";
         wait_for("nothing is under way", async || {
             let owed = self.ask_database(owed).await;
-            let pairs: BTreeMap<String, String> = serde_json::from_str(&self.ask_database(pairs).await).expect("JSON");
-            let shown = self.player_keys().await;
-            let is_shown =
-                |key: &String, commitment: &String| shown.get(key).and_then(|fields| fields.get("hashedServerSeed")) == Some(commitment);
-            match pairs.iter().find(|(key, commitment)| !is_shown(key, commitment)) {
-                _ if !owed.is_empty() => Err(owed),
-                Some((key, _)) => Err(format!("{key} is behind")),
-                None => Ok(()),
+            if !owed.is_empty() {
+                return Err(owed);
             }
+            self.session_to_retire()
+                .await
+                .map_or(Ok(()), |key| Err(format!("{key} is not retired")))
         })
         .await;
+    }
+
+    /// A session that has ended and was not cut short yet.
+    async fn session_to_retire(&self) -> Option<String> {
+        let mut connection = self.redis_connection().await;
+        let mut names: Vec<String> = Vec::new();
+        let mut found = connection.scan_match("gameSession:*").await.expect("Redis answers");
+        while let Some(name) = found.next_item().await {
+            names.push(name.expect("a name"));
+        }
+        drop(found);
+        for name in names {
+            let active: Option<String> = connection.hget(&name, "isActive").await.expect("a hash");
+            let seconds: i64 = connection.ttl(&name).await.expect("Redis answers");
+            if active.as_deref() == Some("0") && seconds > 60 {
+                return Some(name);
+            }
+        }
+        None
     }
 }

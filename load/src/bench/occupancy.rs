@@ -74,15 +74,11 @@ pub async fn measure(sides: &mut Sides, set: &OwnSet, extent: &Extent) -> Result
 }
 
 /// A player with an open round has so many keys of their own.
-const KEYS: usize = 3;
+const KEYS: usize = 2;
 
 fn keys(world: &World, user_id: &str) -> [String; KEYS] {
     let agent_id = &world.operator.agent_id;
-    [
-        session_key(world, user_id),
-        format!("player:{user_id}-{agent_id}"),
-        format!("fairness:{user_id}:{agent_id}"),
-    ]
+    [session_key(world, user_id), format!("player:{user_id}-{agent_id}")]
 }
 
 /// All fields are weighed: of a sample of them the one long field may be in it or not.

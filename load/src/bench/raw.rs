@@ -22,20 +22,6 @@ const CONNECTIONS: usize = 64;
 const WINDOW_MS: u64 = 3_600_000;
 /// The product's connections to PostgreSQL.
 const CLIENTS: usize = 16;
-/// The step's script as the product puts it together.
-const STEP: &str = concat!(
-    include_str!("../../../lua/usual_step.lua"),
-    "\n",
-    include_str!("../../../lua/shared/base.lua"),
-    "\n",
-    include_str!("../../../lua/shared/gate.lua"),
-    "\n",
-    include_str!("../../../lua/shared/session.lua"),
-    "\n",
-    include_str!("../../../lua/step.lua"),
-    "\n"
-);
-
 /// A store's own speed.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,8 +47,8 @@ pub async fn redis_benchmark(
         return Ok(Vec::new());
     };
     say("redis-benchmark");
-    let hash = redis::Script::new(STEP).get_hash().to_owned();
-    let known: Vec<bool> = redis::cmd("SCRIPT").arg("EXISTS").arg(&hash).query_async(redis).await?;
+    let hash = faircross::live::hash_of_step();
+    let known: Vec<bool> = redis::cmd("SCRIPT").arg("EXISTS").arg(hash).query_async(redis).await?;
     if known != [true] {
         return Err("the product's step script is not the one that was built into this tool".into());
     }
@@ -97,7 +83,7 @@ pub async fn redis_benchmark(
             "-P",
             &pipelined.to_string(),
         ]);
-        benchmark.args(["-r", &PREPARED.to_string(), "--csv", "EVALSHA", &hash, "2"]);
+        benchmark.args(["-r", &PREPARED.to_string(), "--csv", "EVALSHA", hash, "2"]);
         benchmark.args([format!("player:__rand_int__-{agent_id}"), session_key(world, "__rand_int__")]);
         // Generation, rate limit and window, the lane, the round, that it is known, the run of Redis: the first call of a session
         // steps, the others repeat.

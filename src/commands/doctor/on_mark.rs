@@ -17,6 +17,7 @@ pub(super) async fn check(report: &mut Report, settings: &Settings) {
 async fn ask(settings: &Settings) -> Result<(Verdict, RecordMark), Failure> {
     let live = Live::connect(&LiveSettings {
         url: settings.redis.required_url()?.clone(),
+        tls: settings.redis.tls_files(),
         command_timeout_ms: settings.redis.command_timeout_ms,
         locks_enabled: false,
     })?;
