@@ -44,10 +44,20 @@ enum Command {
     Doctor(commands::doctor::DoctorOptions),
 }
 
+/// The exit code where the command line cannot be read, as in sysexits.h.
+const EXIT_USAGE: u8 = 64;
+
 /// The main runtime. The HTTP server's workers have runtimes of their own, which end with them; what outlives a request, the jobs and
 /// PostgreSQL's sockets are here, on several threads, so that none of them waits for another.
 fn main() -> ExitCode {
-    let command = CommandLine::parse().command;
+    let command = match CommandLine::try_parse() {
+        Ok(line) => line.command,
+        Err(told) => {
+            let _ = told.print();
+            // clap's own 2 would be a verdict of `verify`.
+            return if told.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),

@@ -53,7 +53,7 @@ async fn ask_everything(
         .await?;
     report.clock("postgres clock", ahead_ms(there, before, clock.now().timestamp_millis()));
     if check_migrations(report, connection).await? {
-        on_agents::check(report, settings.wallet.allow_private_callbacks, secrets, connection).await?;
+        on_agents::check(report, settings, secrets, connection).await?;
     }
     Ok(())
 }
