@@ -55,7 +55,11 @@ fn main() -> ExitCode {
         Err(told) => {
             let _ = told.print();
             // clap's own 2 would be a verdict of `verify`.
-            return if told.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+            return if told.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

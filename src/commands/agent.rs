@@ -154,7 +154,9 @@ fn check_frontend_url(url: &Url) -> Result<(), String> {
     if is_safe {
         Ok(())
     } else {
-        Err(format!("--frontend-url: {url} must begin with https:// (http:// for this machine alone)"))
+        Err(format!(
+            "--frontend-url: {url} must begin with https:// (http:// for this machine alone)"
+        ))
     }
 }
 

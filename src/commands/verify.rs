@@ -97,7 +97,10 @@ pub fn run(options: VerifyOptions) -> Result<ExitCode, Failure> {
             ExitCode::FAILURE
         }
         (Verdict::Incomplete, _) => {
-            println!("incomplete: nothing is wrong, and {} things could not be checked", proof.unchecked.len());
+            println!(
+                "incomplete: nothing is wrong, and {} things could not be checked",
+                proof.unchecked.len()
+            );
             ExitCode::from(INCOMPLETE)
         }
         (Verdict::Valid, _) => {

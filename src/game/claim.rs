@@ -179,7 +179,9 @@ mod tests {
             ("endReason", "WIN".into()),
         ];
         for (field, value) in wrong {
-            let error = claim_with(field, value.clone()).err().unwrap_or_else(|| panic!("{field}: {value} was read"));
+            let error = claim_with(field, value.clone())
+                .err()
+                .unwrap_or_else(|| panic!("{field}: {value} was read"));
             assert_eq!(error.field, field);
             assert!(!error.to_string().contains("SECRET"));
         }

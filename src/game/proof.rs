@@ -207,7 +207,10 @@ fn report_form() -> Finding {
 fn check_commitment(claimed: Option<&Commitment>, computed: &Commitment) -> Finding {
     const NAME: &str = "server_seed_matches_commitment";
     let Some(claimed) = claimed else {
-        return Finding::missing(NAME, "the claim has no hashedServerSeed, the commitment that was shown before the bet");
+        return Finding::missing(
+            NAME,
+            "the claim has no hashedServerSeed, the commitment that was shown before the bet",
+        );
     };
     Finding::compared(
         NAME,
@@ -247,7 +250,10 @@ fn check_beacon(claim: &Claim) -> Vec<Finding> {
         return vec![chain, Finding::missing(ANCHOR, "the claim has no hazardEpoch, which says the day")];
     };
     match &claim.published {
-        Published::Unknown => vec![chain, Finding::missing(ANCHOR, "the anchor that was published for the day is not known here")],
+        Published::Unknown => vec![
+            chain,
+            Finding::missing(ANCHOR, "the anchor that was published for the day is not known here"),
+        ],
         Published::Never => {
             let wrong = || "no anchor was ever published for the day of this epoch".to_owned();
             vec![chain, Finding::compared(ANCHOR, false, String::new, wrong)]
@@ -327,7 +333,10 @@ fn check_columns(claimed: Option<&[u8]>, computed: &[u8]) -> Finding {
 fn check_freshness(claimed: bool, recorded: Option<bool>) -> Finding {
     const NAME: &str = "user_seed_fresh_as_recorded";
     let Some(recorded) = recorded else {
-        return Finding::missing(NAME, "userSeedFresh follows from no seed, and the bet is not in a record that is at hand");
+        return Finding::missing(
+            NAME,
+            "userSeedFresh follows from no seed, and the bet is not in a record that is at hand",
+        );
     };
     let word = if recorded { "fresh" } else { "not fresh" };
     Finding::compared(

@@ -55,7 +55,13 @@ fn stake<'a>(end: &ClaimedEnd, configuration: &'a GameConfiguration) -> (Option<
     match allowed {
         Err(reason) => refused(format!("betAmount {text}: {reason}")),
         Ok(stake) => {
-            let right = || format!("the configuration allows a stake of {} {}", stake.format(rules.decimal_places), rules.code);
+            let right = || {
+                format!(
+                    "the configuration allows a stake of {} {}",
+                    stake.format(rules.decimal_places),
+                    rules.code
+                )
+            };
             (Some((stake, rules)), Finding::compared(STAKE, true, right, String::new))
         }
     }

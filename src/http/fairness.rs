@@ -83,8 +83,15 @@ pub async fn configuration(request: HttpRequest, context: web::Data<Context>, ve
     let version = version.parse().map_err(|_| NOT_FOUND)?;
     let configuration = fairness::configuration(&context, version).await?;
     let tag = format!("\"{}\"", configuration.game.hash());
-    let is_known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let is_known = request
+        .headers()
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let mut answer = if is_known {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
+    };
     answer
         .insert_header((header::CACHE_CONTROL, FOR_EVER))
         .insert_header((header::ETAG, tag));

@@ -81,7 +81,11 @@ pub async fn current(context: web::Data<Context>, difficulty: web::Path<String>)
 pub async fn chain(context: web::Data<Context>, date: web::Path<String>) -> Result<HttpResponse, Problem> {
     let view = hazards::chain(&context, day(&date)?).await?;
     // A day that is over says the same for ever.
-    let kept = if view.seed.is_some() { "public, max-age=31536000, immutable" } else { "no-store" };
+    let kept = if view.seed.is_some() {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-store"
+    };
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, kept)).json(ChainAnswer {
         date: view.date,
         anchor: view.anchor,

@@ -109,7 +109,9 @@ pub async fn metrics(request: HttpRequest, context: web::Data<Context>) -> Resul
     let server = &context.settings.server;
     let address = direct_address(&request, &server.trusted_proxies);
     if !address.is_some_and(|address| server.metrics_allow.iter().any(|network| network.contains(&address))) {
-        return Err(Problem::from(Refusal::Forbidden { detail: "the metrics are for addresses of server.metrics_allow".to_owned() }));
+        return Err(Problem::from(Refusal::Forbidden {
+            detail: "the metrics are for addresses of server.metrics_allow".to_owned(),
+        }));
     }
     let text = RECORDER
         .get()

@@ -250,7 +250,9 @@ pub async fn next_generation(connection: &mut PgConnection, player: &PlayerId) -
     const UNREADABLE: LedgerError = LedgerError::Unreadable {
         what: "players.generation",
     };
-    raised.map(|generation| u64::try_from(generation).map_err(|_| UNREADABLE)).transpose()
+    raised
+        .map(|generation| u64::try_from(generation).map_err(|_| UNREADABLE))
+        .transpose()
 }
 
 /// Two new server seeds and a first user seed, for a player who signs in for the first time.

@@ -125,7 +125,10 @@ pub async fn launch(context: &Context, agent: &Agent, user_id: &UserId, language
         .run(async |connection| {
             let known = players::language(connection, &player).await?;
             // Whoever could not play is not let in half way.
-            if known.as_ref().is_some_and(|(_, currency)| decimal_places(context, agent, currency).is_ok()) {
+            if known
+                .as_ref()
+                .is_some_and(|(_, currency)| decimal_places(context, agent, currency).is_ok())
+            {
                 players::add_launch_token(connection, &player, &hash_of(&token), ttl_s).await?;
             }
             Ok(known)
@@ -199,7 +202,10 @@ async fn exchange(context: &Context, agent: &Agent, token_hash: &[u8], currency:
         user_id,
     };
     let generation = if agent.one_device {
-        let raised = context.ledger.run(async |connection| players::next_generation(connection, &id).await).await;
+        let raised = context
+            .ledger
+            .run(async |connection| players::next_generation(connection, &id).await)
+            .await;
         raised.map_err(unwritable)?.ok_or(Refusal::Unauthenticated)?
     } else {
         generation

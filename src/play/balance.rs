@@ -88,12 +88,10 @@ async fn ask(context: &Context, player: &Player) -> Result<Balance, Refusal> {
     match call.outcome {
         Outcome::Applied {
             balance: Some(balance), ..
-        } => {
-            Ok(Balance {
-                currency: player.currency.clone(),
-                balance: in_currency(&balance, places),
-            })
-        }
+        } => Ok(Balance {
+            currency: player.currency.clone(),
+            balance: in_currency(&balance, places),
+        }),
         Outcome::Declined { status } => Err(Refusal::AgentRejected { status }),
         // Only what an operator answers on purpose is passed on.
         Outcome::Unknown { status: Some(status), .. } if is_definite_refusal(&status) => Err(Refusal::AgentRejected { status }),

@@ -276,7 +276,12 @@ impl Context {
 
     /// The agents known at this moment.
     pub fn known_agents(&self) -> Vec<Arc<Agent>> {
-        self.agents.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+        self.agents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(Arc::clone)
+            .collect()
     }
 
     /// The ids of the agents known at this moment.

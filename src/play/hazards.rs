@@ -226,8 +226,15 @@ pub async fn chain(context: &Context, date: NaiveDate) -> Result<ChainView, Refu
         return kept.ok_or(NOT_FOUND);
     }
     // Only today and tomorrow are ever published ahead; one day more for a clock that is slow.
-    let last = context.clock.now().date_naive() + Days::new(2);
-    let found = if date > last { None } else { read_chain(context, date).await? };
+    let today = context.clock.now().date_naive();
+    let found = if date > today + Days::new(2) {
+        None
+    } else if date < today - Days::new(2) && !context.kept.may_ask_for_unknown() {
+        // Of days that are long over there are many, and whoever asks for all of them comes again.
+        return Err(Refusal::Unavailable);
+    } else {
+        read_chain(context, date).await?
+    };
     let life = match &found {
         None => ABSENT_FOR,
         Some(view) if view.seed.is_some() => FOR_EVER,

@@ -54,7 +54,11 @@ fn first_mismatch(change: impl FnOnce(&mut Claim)) -> Option<&'static str> {
     let (mut claim, configuration) = honest_claim();
     change(&mut claim);
     let proof = verify(&claim, &configuration);
-    let expected = if proof.first_mismatch().is_none() { Verdict::Valid } else { Verdict::Invalid };
+    let expected = if proof.first_mismatch().is_none() {
+        Verdict::Valid
+    } else {
+        Verdict::Invalid
+    };
     assert_eq!((proof.verdict, proof.valid), (expected, expected == Verdict::Valid));
     proof.first_mismatch().map(|check| check.name)
 }
@@ -110,16 +114,32 @@ fn the_first_thing_that_does_not_match_is_named() {
 #[test]
 fn an_end_and_a_payment_are_recomputed() {
     for (what, name, change) in [
-        ("a stake below the minimum", "stake_is_allowed", (|end| end.bet_amount = Some("0.50".to_owned())) as fn(&mut ClaimedEnd)),
-        ("a stake finer than the currency", "stake_is_allowed", |end| end.bet_amount = Some("10.001".to_owned())),
+        (
+            "a stake below the minimum",
+            "stake_is_allowed",
+            (|end| end.bet_amount = Some("0.50".to_owned())) as fn(&mut ClaimedEnd),
+        ),
+        ("a stake finer than the currency", "stake_is_allowed", |end| {
+            end.bet_amount = Some("10.001".to_owned())
+        }),
         ("another currency", "stake_is_allowed", |end| end.currency = Some("XXX".to_owned())),
         ("a lane behind a hazard", "end_follows_from_road", |end| end.last_lane = Some(20)),
         ("a lane that is none", "end_follows_from_road", |end| end.last_lane = Some(-1)),
-        ("a hazard where there is none", "end_follows_from_road", |end| end.reason = Some(EndReason::Hazard)),
-        ("a win before the last lane", "end_follows_from_road", |end| end.reason = Some(EndReason::Win)),
-        ("another coefficient", "coefficient_matches", |end| end.coefficient = Coefficient::parse("1.19").ok()),
-        ("a minor unit less", "payout_matches", |end| end.win_amount = Some("11.79".to_owned())),
-        ("a payment finer than the currency", "payout_matches", |end| end.win_amount = Some("11.8001".to_owned())),
+        ("a hazard where there is none", "end_follows_from_road", |end| {
+            end.reason = Some(EndReason::Hazard)
+        }),
+        ("a win before the last lane", "end_follows_from_road", |end| {
+            end.reason = Some(EndReason::Win)
+        }),
+        ("another coefficient", "coefficient_matches", |end| {
+            end.coefficient = Coefficient::parse("1.19").ok()
+        }),
+        ("a minor unit less", "payout_matches", |end| {
+            end.win_amount = Some("11.79".to_owned())
+        }),
+        ("a payment finer than the currency", "payout_matches", |end| {
+            end.win_amount = Some("11.8001".to_owned())
+        }),
         ("a larger stake", "payout_matches", |end| end.bet_amount = Some("100.00".to_owned())),
     ] {
         assert_eq!(first_mismatch(|claim| change(&mut claim.end)), Some(name), "{what}");
@@ -152,15 +172,27 @@ fn a_late_anchor_is_reported_and_is_not_wrong() {
 fn a_claim_that_says_less_is_incomplete() {
     let beacon = "anchor_is_the_published_one";
     for (what, missing, change) in [
-        ("no commitment", &["server_seed_matches_commitment"][..], (|claim| claim.hashed_server_seed = None) as fn(&mut Claim)),
-        ("no configuration", &["configuration_matches_hash"], |claim| claim.config_hash = None),
+        (
+            "no commitment",
+            &["server_seed_matches_commitment"][..],
+            (|claim| claim.hashed_server_seed = None) as fn(&mut Claim),
+        ),
+        ("no configuration", &["configuration_matches_hash"], |claim| {
+            claim.config_hash = None
+        }),
         ("no columns", &["collision_columns_match"], |claim| claim.collision_columns = None),
         ("an anchor without an epoch", &[beacon], |claim| claim.hazard_epoch = None),
-        ("a verifier that knows no anchor", &[beacon], |claim| claim.published = Published::Unknown),
+        ("a verifier that knows no anchor", &[beacon], |claim| {
+            claim.published = Published::Unknown
+        }),
         ("nothing of the beacon", &["hazard_seed_belongs_to_anchor", beacon], |claim| {
             (claim.anchor, claim.hazard_epoch, claim.published) = (None, None, Published::Unknown);
         }),
-        ("no lane", &["end_follows_from_road", "coefficient_matches", "payout_matches"], |claim| claim.end.last_lane = None),
+        (
+            "no lane",
+            &["end_follows_from_road", "coefficient_matches", "payout_matches"],
+            |claim| claim.end.last_lane = None,
+        ),
         ("no coefficient", &["coefficient_matches"], |claim| claim.end.coefficient = None),
         ("no payment", &["payout_matches"], |claim| claim.end.win_amount = None),
         (
@@ -168,7 +200,9 @@ fn a_claim_that_says_less_is_incomplete() {
             &["stake_is_allowed", "end_follows_from_road", "coefficient_matches", "payout_matches"],
             |claim| claim.end.bet_amount = None,
         ),
-        ("a freshness that no record knows", &["user_seed_fresh_as_recorded"], |claim| claim.recorded_fresh = None),
+        ("a freshness that no record knows", &["user_seed_fresh_as_recorded"], |claim| {
+            claim.recorded_fresh = None
+        }),
     ] {
         let (mut claim, configuration) = honest_claim();
         change(&mut claim);
@@ -179,7 +213,10 @@ fn a_claim_that_says_less_is_incomplete() {
     }
     let (mut claim, configuration) = honest_claim();
     claim.anchor = None;
-    assert!(verify(&claim, &configuration).valid, "the seed is held against the published anchor");
+    assert!(
+        verify(&claim, &configuration).valid,
+        "the seed is held against the published anchor"
+    );
 }
 
 #[test]
@@ -188,7 +225,18 @@ fn a_proof_is_written_as_the_contract_says() {
     let rendered = serde_json::to_value(verify(&claim, &configuration)).unwrap();
     let mut fields: Vec<&String> = rendered.as_object().unwrap().keys().collect();
     fields.sort();
-    let expected = ["checks", "collisionColumns", "hashedServerSeed", "roundKey", "unchecked", "valid", "verdict"];
+    let expected = [
+        "checks",
+        "collisionColumns",
+        "hashedServerSeed",
+        "roundKey",
+        "unchecked",
+        "valid",
+        "verdict",
+    ];
     assert_eq!(fields, expected);
-    assert_eq!((&rendered["verdict"], &rendered["unchecked"]), (&"valid".into(), &serde_json::json!([])));
+    assert_eq!(
+        (&rendered["verdict"], &rendered["unchecked"]),
+        (&"valid".into(), &serde_json::json!([]))
+    );
 }

@@ -22,10 +22,11 @@ pub(super) async fn check(
     secrets: Option<&Secrets>,
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
-    let agents: Vec<AgentRow> =
-        query_as("select agent_id, certificate_sealed, callback_url, allowed_addresses, currencies from agents where active order by agent_id")
-            .fetch_all(connection)
-            .await?;
+    let agents: Vec<AgentRow> = query_as(
+        "select agent_id, certificate_sealed, callback_url, allowed_addresses, currencies from agents where active order by agent_id",
+    )
+    .fetch_all(connection)
+    .await?;
     if agents.is_empty() {
         report.warn("agents", "none: nobody can play", "add an operator with `faircross agent add`");
     }
@@ -39,7 +40,13 @@ pub(super) async fn check(
             check_currencies(report, &agent, game);
         }
         check_addresses(report, &agent.agent_id, &agent.allowed_addresses);
-        check_callback(report, &agent.agent_id, &agent.callback_url, settings.wallet.allow_private_callbacks).await;
+        check_callback(
+            report,
+            &agent.agent_id,
+            &agent.callback_url,
+            settings.wallet.allow_private_callbacks,
+        )
+        .await;
     }
     Ok(())
 }
@@ -54,12 +61,23 @@ struct AgentRow {
 }
 
 fn check_currencies(report: &mut Report, agent: &AgentRow, game: &GameConfiguration) {
-    let lost: Vec<&str> = agent.currencies.iter().map(String::as_str).filter(|code| game.currency(code).is_none()).collect();
+    let lost: Vec<&str> = agent
+        .currencies
+        .iter()
+        .map(String::as_str)
+        .filter(|code| game.currency(code).is_none())
+        .collect();
     if !lost.is_empty() {
         report.warn(
             format!("agent {} currencies", agent.agent_id),
-            format!("the game is no longer played in {}: launches of its players are refused (1004)", lost.join(", ")),
-            format!("put it back into the game's configuration, or leave it out: `faircross agent add --agent-id {} ...`", agent.agent_id),
+            format!(
+                "the game is no longer played in {}: launches of its players are refused (1004)",
+                lost.join(", ")
+            ),
+            format!(
+                "put it back into the game's configuration, or leave it out: `faircross agent add --agent-id {} ...`",
+                agent.agent_id
+            ),
         );
     }
 }

@@ -156,7 +156,10 @@ mod tests {
         assert_eq!(code("application/x-www-form-urlencoded", "cert=a&cert=b"), Err("1036"));
         assert_eq!(code("application/json", r#"{"cert":"a","cert":"a"}"#), Err("1036"));
         assert_eq!(code("application/x-www-form-urlencoded", "currency=IN%00R"), Err("1036"));
-        assert_eq!(code("application/json", &["{\"currency\":\"IN", "\\", "u0000R\"}"].concat()), Err("1036"));
+        assert_eq!(
+            code("application/json", &["{\"currency\":\"IN", "\\", "u0000R\"}"].concat()),
+            Err("1036")
+        );
         let fields = Fields::parse("application/json", br#"{"userId":"Not One","language":"<b>"}"#).expect("fields");
         assert_eq!(fields.user_id().map_err(|denied| denied.code()), Err("1000"));
         assert_eq!(fields.language().map_err(|denied| denied.code()), Err("1036"));
