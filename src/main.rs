@@ -39,7 +39,7 @@ enum Command {
     /// Whether nothing was lost: the record, Redis and an operator's ledger against each other.
     Audit(commands::audit::AuditOptions),
     /// Checks a round offline.
-    Verify(commands::verify::VerifyOptions),
+    Verify(Box<commands::verify::VerifyOptions>),
     /// Whether the set-up is right, and what to do where it is not.
     Doctor(commands::doctor::DoctorOptions),
 }
@@ -104,7 +104,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Queue(command) => commands::queue::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Restore(options) => commands::restore::run(options).await,
         Command::Audit(options) => commands::audit::run(options).await,
-        Command::Verify(options) => commands::verify::run(options),
+        Command::Verify(options) => commands::verify::run(*options),
         Command::Doctor(options) => commands::doctor::run(options).await,
     }
 }

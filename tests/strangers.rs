@@ -69,7 +69,7 @@ async fn claims_wait_in_a_short_queue() {
     let mut answers = Vec::new();
     wait_for("a crowd is too large", async || {
         let crowd = join_all((0..MANY).map(|_| ask())).await;
-        if crowd.iter().any(|answer| *answer == (503, true)) {
+        if crowd.contains(&(503, true)) {
             Ok(())
         } else {
             Err("all were answered".to_owned())
