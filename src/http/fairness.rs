@@ -1,6 +1,7 @@
 //! Checking a round over HTTP, and the configurations under which rounds were played.
 
 use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web, web::Json};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{body::Body, errors, problem::Problem};
@@ -13,8 +14,9 @@ use crate::{
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 /// What is claimed of a round, as the document describes it.
-#[derive(ToSchema)]
-#[schema(as = Claim, rename_all = "camelCase")]
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = Claim)]
 #[expect(dead_code, reason = "describes the body that RawClaim reads")]
 struct ClaimDescription {
     /// The revealed server seed, 64 lower-case hex characters.
