@@ -178,9 +178,7 @@ pub async fn sign_in(context: &Arc<Context>, auth_token: &str, operator: &str, c
     let _turn = SIGN_INS.acquire().await.map_err(|_| Refusal::Unavailable)?;
     let (shared, token_hash, currency) = (Arc::clone(context), hash_of(auth_token), currency.to_owned());
     // It goes on when the player has hung up: a store that was not told would let the other device play on.
-    let flow = context
-        .tasks
-        .spawn(async move { exchange(&shared, &agent, &token_hash, &currency).await });
+    let flow = context.spawn(async move { exchange(&shared, &agent, &token_hash, &currency).await });
     flow.await.unwrap_or(Err(Refusal::Unavailable))
 }
 
