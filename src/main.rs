@@ -39,15 +39,29 @@ enum Command {
     /// Whether nothing was lost: the record, Redis and an operator's ledger against each other.
     Audit(commands::audit::AuditOptions),
     /// Checks a round offline.
-    Verify(commands::verify::VerifyOptions),
+    Verify(Box<commands::verify::VerifyOptions>),
     /// Whether the set-up is right, and what to do where it is not.
     Doctor(commands::doctor::DoctorOptions),
 }
 
+/// The exit code where the command line cannot be read, as in sysexits.h.
+const EXIT_USAGE: u8 = 64;
+
 /// The main runtime. The HTTP server's workers have runtimes of their own, which end with them; what outlives a request, the jobs and
 /// PostgreSQL's sockets are here, on several threads, so that none of them waits for another.
 fn main() -> ExitCode {
-    let command = CommandLine::parse().command;
+    let command = match CommandLine::try_parse() {
+        Ok(line) => line.command,
+        Err(told) => {
+            let _ = told.print();
+            // clap's own 2 would be a verdict of `verify`.
+            return if told.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
@@ -90,7 +104,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Queue(command) => commands::queue::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Restore(options) => commands::restore::run(options).await,
         Command::Audit(options) => commands::audit::run(options).await,
-        Command::Verify(options) => commands::verify::run(options),
+        Command::Verify(options) => commands::verify::run(*options),
         Command::Doctor(options) => commands::doctor::run(options).await,
     }
 }

@@ -305,6 +305,10 @@ async fn the_document_describes_every_endpoint() {
 #[actix_web::test]
 async fn the_document_is_whole() {
     let document = ask(TestRequest::get().uri("/api/openapi.json")).await.json();
+    assert_eq!(
+        document["components"]["schemas"]["Claim"]["additionalProperties"], false,
+        "unknown fields are refused"
+    );
     let mut references = Vec::new();
     collect_references(&document, &mut references);
     assert!(references.iter().any(|reference| reference == "#/components/schemas/Problem"));

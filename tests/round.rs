@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::Connection as _;
 
+use crate::claims::claim_of;
 use crate::world::{World, WorldOptions, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,17 +42,7 @@ async fn a_round_is_played_and_settled() {
     let fairness = &past["fairness"];
     assert_eq!(past["winAmount"], end["winAmount"]);
     assert_eq!(fairness["userSeedFresh"], true);
-    let verified = player
-        .post(
-            "/api/fairness/verify",
-            json!({
-                "serverSeed": fairness["serverSeed"], "userSeed": fairness["userSeed"], "nonce": fairness["nonce"],
-                "hazardSeed": fairness["hazardSeed"], "difficulty": "EASY", "hashedServerSeed": bet["hashedServerSeed"],
-                "hazardEpoch": fairness["hazardEpoch"], "anchor": fairness["anchor"], "configVersion": past["configVersion"],
-            }),
-        )
-        .await
-        .ok();
+    let verified = player.post("/api/fairness/verify", claim_of(&past)).await.ok();
     assert_eq!(verified["valid"], true, "{verified}");
     assert_eq!(verified["collisionColumns"], fairness["collisionColumns"]);
 
@@ -108,7 +99,16 @@ async fn a_user_seed_that_we_made_is_not_fresh() {
         (None, false),
         (Some(json!("of-my-own")), true),
         (Some(json!("of-my-own")), false),
+        (Some(json!("told-before")), false),
+        (None, false),
     ] {
+        // What a player tells us before the bet is known before the bet.
+        if user_seed == Some(json!("told-before")) {
+            let change = player
+                .request(reqwest::Method::PUT, "/api/game/seeds")
+                .json(&json!({ "userSeed": "told-before" }));
+            player.send(change).await.ok();
+        }
         let mut body = player.bet_body("10.00", "EASY").await;
         let body_fields = body.as_object_mut().expect("an object");
         match &user_seed {
@@ -120,6 +120,27 @@ async fn a_user_seed_that_we_made_is_not_fresh() {
         let fairness = player.history(end["betId"].as_str().expect("an id")).await["fairness"].clone();
         assert_eq!(fairness["userSeedFresh"], is_fresh, "{user_seed:?}: {fairness}");
     }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bet_under_another_configuration_is_refused_before_anything_happens() {
+    let (world, server) = World::with_server().await;
+    let player = world.player(&server).await;
+    let version = player.get("/api/game/config").await.ok()["configVersion"]
+        .as_i64()
+        .expect("a version");
+    let mut body = player.bet_body("10.00", "EASY").await;
+    body["configVersion"] = json!(version + 1);
+    let refused = player.place(body.clone()).await;
+    refused.refused(409, "stale_config");
+    assert_eq!(refused.body["configVersion"], version, "the one in force is told: {}", refused.body);
+    body["configVersion"] = json!("1");
+    player.place(body.clone()).await.refused(400, "validation_failed");
+    assert_eq!(world.bets().await.len(), 0, "no intent");
+    body["configVersion"] = json!(version);
+    assert_eq!(player.place(body).await.ok()["nonce"], 0);
+    player.walk_and_cash_out(0).await;
     world.close().await;
 }
 

@@ -7,7 +7,8 @@ use faircross::game::difficulty::Difficulty;
 use faircross::game::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed};
 use faircross::game::hazards::{Anchor, Epoch};
 use faircross::game::money::{Amount, Coefficient, payout};
-use faircross::game::proof::{Claim, verify};
+use faircross::game::proof::{Claim, ClaimedEnd, Published, verify};
+use faircross::game::round::EndReason;
 
 use crate::answers::{Bet, Round, Seeds};
 
@@ -231,9 +232,19 @@ fn claim(bet: &Bet) -> Option<Claim> {
         hashed_server_seed: Some(Commitment::parse(&fairness.hashed_server_seed).ok()?),
         hazard_epoch: Some(Epoch::new(fairness.hazard_epoch).ok()?),
         anchor: Some(Anchor::parse(&fairness.anchor).ok()?),
-        publication: None,
+        published: Published::Unknown,
         collision_columns: Some(fairness.collision_columns.clone()?),
         config_hash: Some(bet.config_hash.clone()),
+        end: ClaimedEnd {
+            bet_amount: Some(bet.bet_amount.clone()),
+            currency: None,
+            last_lane: Some(bet.last_lane),
+            reason: bet.end_reason.as_deref().map(EndReason::parse).transpose().ok()?,
+            win_amount: Some(bet.win_amount.clone()),
+            coefficient: Some(Coefficient::parse(&bet.coeff).ok()?),
+        },
+        user_seed_fresh: None,
+        recorded_fresh: None,
     })
 }
 

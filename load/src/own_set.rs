@@ -76,6 +76,7 @@ impl OwnSet {
                 "127.0.0.1",
                 "--currency",
                 CURRENCY,
+                "--allow-published-certificate",
             ],
         )?;
         let (first, first_start) = start_server(program, &directory.0, &environment, free_address()?).await?;

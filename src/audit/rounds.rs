@@ -17,7 +17,7 @@ use crate::game::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed}
 use crate::game::hazards::{Chain, Epoch};
 use crate::game::money::{Amount, payout};
 use crate::game::player::{AgentId, PlayerId, UserId};
-use crate::game::proof::{Claim, Proof, verify};
+use crate::game::proof::{Claim, ClaimedEnd, Proof, Published, verify};
 use crate::game::round::{EndReason, Terms};
 use crate::ledger::audit_reads::{AuditedBet, seed_pairs_after};
 use crate::ledger::sealing::{Sealing, server_seed_row};
@@ -273,9 +273,13 @@ impl Pinned {
             // The link is compared with the day's chain, which is computed once for all rounds of a day.
             hazard_epoch: None,
             anchor: None,
-            publication: None,
+            published: Published::Unknown,
             collision_columns: None,
             config_hash: None,
+            // Ends and payments are looked at by themselves.
+            end: ClaimedEnd::default(),
+            user_seed_fresh: None,
+            recorded_fresh: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use url::{Host, Url};
 
 use super::agent_enquiry::{NOBODY, enquire};
 use super::{Failure, SettingsOptions};
@@ -61,10 +61,27 @@ pub struct AddOptions {
     /// Where launch urls point; the server's own page by default.
     #[arg(long)]
     pub frontend_url: Option<Url>,
+    /// On how many devices a player may be signed in at once. With `one`, a sign-in ends the player's earlier sessions.
+    #[arg(long, value_enum, default_value_t = Devices::Many)]
+    pub devices: Devices,
+    /// Takes a certificate that is printed in this project. Whoever reads it could call us in the operator's name: for a
+    /// development machine alone.
+    #[arg(long)]
+    pub allow_published_certificate: bool,
     /// Closes the agent: no new rounds, no calls accepted. What is owed to it is still sent.
     #[arg(long)]
     pub inactive: bool,
 }
+
+/// On how many devices a player may be signed in at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Devices {
+    One,
+    Many,
+}
+
+/// Certificates that stand in this project's documents and tools.
+const PUBLISHED_CERTIFICATES: [&str; 2] = ["demo-cert", "load-cert"];
 
 /// Nothing to choose.
 #[derive(Clone, Debug, clap::Args)]
@@ -104,6 +121,10 @@ async fn add(options: AddOptions) -> Result<(), Failure> {
     if options.cert.expose_secret().is_empty() {
         return Err("--cert: must not be empty".into());
     }
+    if PUBLISHED_CERTIFICATES.contains(&options.cert.expose_secret()) && !options.allow_published_certificate {
+        return Err("--cert: is printed in this project, so that anybody could use it; take one of your own (openssl rand -hex 32)".into());
+    }
+    options.frontend_url.as_ref().map_or(Ok(()), check_frontend_url)?;
     let encoding = BodyEncoding::parse(&options.encoding).ok_or("--encoding: one of form, json_string, json_object")?;
     if !(-840..=840).contains(&options.utc_offset_minutes) {
         return Err("--utc-offset-minutes: between -840 and 840".into());
@@ -125,6 +146,7 @@ async fn add(options: AddOptions) -> Result<(), Failure> {
         allowed_addresses: options.allow_ip.iter().map(|text| address_block(text)).collect::<Result<_, _>>()?,
         currencies: options.currency,
         frontend_url: options.frontend_url.map(Into::into),
+        one_device: options.devices == Devices::One,
         active: !options.inactive,
     };
     let ledger = Ledger::connect(&ledger_settings(&settings)?)?;
@@ -138,6 +160,24 @@ async fn add(options: AddOptions) -> Result<(), Failure> {
         if agent.active { "set" } else { "closed" }
     );
     Ok(())
+}
+
+/// Launch links carry a token, and what they lead to runs in the player's browser.
+fn check_frontend_url(url: &Url) -> Result<(), String> {
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let is_safe = url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback));
+    if is_safe {
+        Ok(())
+    } else {
+        Err(format!(
+            "--frontend-url: {url} must begin with https:// (http:// for this machine alone)"
+        ))
+    }
 }
 
 /// An address is a block of one.
@@ -155,13 +195,14 @@ async fn list(options: &ListOptions) -> Result<(), Failure> {
     for agent in all {
         let addresses: Vec<String> = agent.allowed_addresses.iter().map(ToString::to_string).collect();
         println!(
-            "{}  {}  {}  {}  callback {}  from {}",
+            "{}  {}  {}  {}  callback {}  from {}{}",
             agent.agent_id,
             if agent.active { "active" } else { "inactive" },
             agent.currencies.join(","),
             agent.encoding,
             agent.callback_url,
             addresses.join(","),
+            if agent.one_device { "  one device" } else { "" },
         );
     }
     Ok(())

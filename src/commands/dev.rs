@@ -120,6 +120,7 @@ fn start(directory: &Path, wanted_port: u16) -> Result<Demo, Failure> {
         "127.0.0.1",
         "--currency",
         CURRENCY,
+        "--allow-published-certificate",
     ];
     run_to_end(&[&["agent", "add"], &agent[..]].concat(), &environment)?;
     say("Starting the server ...");

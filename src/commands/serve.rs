@@ -51,6 +51,7 @@ pub async fn run(options: ServeOptions) -> Result<(), Failure> {
     let address = listener.local_addr()?;
     let context = Context::start(settings, secrets).await?;
     health::check_redis_at_start(&context).await?;
+    warn_of_lost_currencies(&context);
     jobs::start(&context).await?;
     let Serving { server, door } = http::server::serve(Arc::clone(&context), listener)?;
     println!("listening on http://{address}");
@@ -106,6 +107,16 @@ async fn drain(context: &Context, door: &Door) {
     }
     let _ = tokio::time::timeout(LAST_STATEMENTS, context.ledger.close()).await;
     tracing::info!("stopped");
+}
+
+/// An operator may have a currency that the configuration lost: its players in it cannot play.
+fn warn_of_lost_currencies(context: &Context) {
+    for agent in context.known_agents() {
+        let game = &context.configuration.game;
+        for currency in agent.currencies.iter().filter(|code| game.currency(code).is_none()) {
+            tracing::warn!(agent_id = %agent.agent_id, currency, "the game's configuration does not have a currency of this operator");
+        }
+    }
 }
 
 fn start_logging(settings: &LogSettings) {

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use super::Failure;
 use crate::game::claim::RawClaim;
 use crate::game::configuration::GameConfiguration;
-use crate::game::proof;
+use crate::game::hazards::Anchor;
+use crate::game::proof::{self, Proof, Published, Verdict};
 
 /// What is claimed of the round.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,21 +33,47 @@ pub struct VerifyOptions {
     /// The epoch that the bet named.
     #[arg(long)]
     pub hazard_epoch: Option<String>,
-    /// The anchor of the epoch's day, as it was published.
+    /// The anchor of the epoch's day, as the round's record names it.
     #[arg(long)]
     pub anchor: Option<String>,
+    /// The anchor of that day as you know it to have been published: noted before the day, or from a source that you trust. Without
+    /// it the beacon cannot be checked to its end.
+    #[arg(long)]
+    pub published_anchor: Option<String>,
     /// The lanes that were shown as collisions, separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub collision_columns: Option<Vec<u8>>,
     /// The SHA-256 of the configuration that the round names.
     #[arg(long)]
     pub config_hash: Option<String>,
+    /// The stake, such as 10.00.
+    #[arg(long)]
+    pub bet_amount: Option<String>,
+    /// The currency of the stake, such as INR.
+    #[arg(long)]
+    pub currency: Option<String>,
+    /// The last safe lane, or the lane that was hit; -1 for none.
+    #[arg(long, allow_hyphen_values = true)]
+    pub last_lane: Option<i16>,
+    /// win, cashout, hazard, deadline, void, cancelled or refused.
+    #[arg(long)]
+    pub end_reason: Option<String>,
+    /// What was paid, such as 10.10.
+    #[arg(long)]
+    pub win_amount: Option<String>,
+    /// The coefficient that was paid, such as 1.01; 0.00 where nothing was.
+    #[arg(long)]
+    pub coeff: Option<String>,
     /// The bytes of that configuration (GET /api/fairness/config/{version}); the built-in one by default.
     #[arg(long, value_name = "FILE")]
     pub configuration: Option<PathBuf>,
 }
 
-/// Recomputes the round and compares. Exits with 1 when something does not match, naming the first thing that does not.
+/// The exit code where nothing is wrong and something could not be checked.
+const INCOMPLETE: u8 = 2;
+
+/// Recomputes the round and compares. Exits with 0 for a valid round, with 1 when something does not match, naming the first thing
+/// that does not, and with 2 when nothing is wrong and something could not be checked, which is listed.
 ///
 /// # Errors
 /// When an option cannot be read, by name.
@@ -55,36 +82,66 @@ pub fn run(options: VerifyOptions) -> Result<ExitCode, Failure> {
         None => GameConfiguration::embedded_default(),
         Some(file) => GameConfiguration::parse(&std::fs::read(file).map_err(|error| format!("--configuration: {error}"))?)?,
     };
-    let raw = RawClaim {
+    let published_anchor = options.published_anchor.as_deref().map(Anchor::parse).transpose();
+    let published_anchor = published_anchor.map_err(|error| format!("--published-anchor: {error}"))?;
+    let mut claim = raw_claim(options).parse()?;
+    if let Some(anchor) = published_anchor {
+        claim.published = Published::Anchor { anchor, at_unix_ms: None };
+    }
+    let proof = proof::verify(&claim, &configuration);
+    print(&proof);
+    Ok(match (proof.verdict, proof.first_mismatch()) {
+        (Verdict::Invalid, mismatch) => {
+            let name = mismatch.map_or("something", |check| check.name);
+            println!("invalid: the first thing that does not match is {name}");
+            ExitCode::FAILURE
+        }
+        (Verdict::Incomplete, _) => {
+            println!(
+                "incomplete: nothing is wrong, and {} things could not be checked",
+                proof.unchecked.len()
+            );
+            ExitCode::from(INCOMPLETE)
+        }
+        (Verdict::Valid, _) => {
+            println!("valid");
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+fn raw_claim(options: VerifyOptions) -> RawClaim {
+    RawClaim {
         server_seed: Some(options.server_seed),
         user_seed: Some(options.user_seed),
+        user_seed_fresh: None,
         nonce: Some(options.nonce),
         hazard_seed: Some(options.hazard_seed),
         difficulty: Some(options.difficulty),
         hashed_server_seed: options.hashed_server_seed,
         hazard_epoch: options.hazard_epoch,
         anchor: options.anchor,
-    };
-    let mut claim = raw.parse()?;
-    claim.collision_columns = options.collision_columns;
-    claim.config_hash = options.config_hash;
-    let proof = proof::verify(&claim, &configuration);
+        collision_columns: options.collision_columns,
+        config_version: None,
+        config_hash: options.config_hash,
+        bet_amount: options.bet_amount,
+        currency: options.currency,
+        last_lane: options.last_lane,
+        end_reason: options.end_reason,
+        win_amount: options.win_amount,
+        coeff: options.coeff,
+    }
+}
+
+fn print(proof: &Proof) {
     println!("hashedServerSeed  {}", proof.hashed_server_seed);
     println!("roundKey          {}", proof.round_key);
     println!("collisionColumns  {:?}", proof.collision_columns);
     for check in &proof.checks {
-        println!(
-            "{}  {}: {}",
-            if check.ok { "ok      " } else { "MISMATCH" },
-            check.name,
-            check.detail
-        );
+        let mark = if check.ok { "ok      " } else { "MISMATCH" };
+        println!("{mark}  {}: {}", check.name, check.detail);
     }
-    match proof.first_mismatch() {
-        None => Ok(ExitCode::SUCCESS),
-        Some(check) => {
-            println!("the round does not verify: {}", check.name);
-            Ok(ExitCode::FAILURE)
-        }
+    for missing in &proof.unchecked {
+        println!("unchecked {}: {}", missing.name, missing.why);
     }
 }

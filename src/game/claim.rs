@@ -1,35 +1,48 @@
-//! A claim about a round as people and programs write it: text, still to be read.
+//! A claim about a round as people and programs write it, still to be read.
 //!
 //! HTTP bodies and command line arguments both become a `RawClaim`, and `RawClaim::parse` is the one place that reads it. Its
-//! error names the field, so that nobody has to search for a wrong character in five long seeds.
+//! error names the field, so that nobody has to search for a wrong character in five long seeds. Every field that a claim may
+//! have is read here and checked by `proof::verify`; a name that is not one of them is refused, because what is ignored would
+//! look as if it had been checked.
 
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Number, Value};
 
 use super::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed};
 use super::hazards::{Anchor, Epoch};
-use super::proof::Claim;
+use super::money::{Amount, Coefficient, MOST_DECIMAL_PLACES};
+use super::proof::{Claim, ClaimedEnd, Published};
+use super::round::EndReason;
 
-/// The fields of a claim as they were written. A number may also stand as its decimal text.
+/// The fields of a claim as they were written. Null and absent say the same. A text is a JSON text: what a number says could be
+/// hashed in several spellings.
 #[derive(Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RawClaim {
-    #[serde(deserialize_with = "text_or_number")]
     pub server_seed: Option<String>,
-    #[serde(deserialize_with = "text_or_number")]
     pub user_seed: Option<String>,
-    #[serde(deserialize_with = "text_or_number")]
+    /// Whether the player made the user seed for this bet. Only a record can tell, so that it is for the caller to check.
+    pub user_seed_fresh: Option<bool>,
+    /// A JSON integer, or its decimal text.
+    #[serde(deserialize_with = "integer_or_its_text")]
     pub nonce: Option<String>,
-    #[serde(deserialize_with = "text_or_number")]
     pub hazard_seed: Option<String>,
-    #[serde(deserialize_with = "text_or_number")]
     pub difficulty: Option<String>,
-    #[serde(deserialize_with = "text_or_number")]
     pub hashed_server_seed: Option<String>,
-    #[serde(deserialize_with = "text_or_number")]
+    /// A JSON integer, or its decimal text.
+    #[serde(deserialize_with = "integer_or_its_text")]
     pub hazard_epoch: Option<String>,
-    #[serde(deserialize_with = "text_or_number")]
     pub anchor: Option<String>,
+    pub collision_columns: Option<Vec<u8>>,
+    /// Which configuration the caller is to check under.
+    pub config_version: Option<i32>,
+    pub config_hash: Option<String>,
+    pub bet_amount: Option<String>,
+    pub currency: Option<String>,
+    pub last_lane: Option<i16>,
+    pub end_reason: Option<String>,
+    pub win_amount: Option<String>,
+    pub coeff: Option<String>,
 }
 
 /// The field of a claim that cannot be read, and why. It never repeats what was written, which may be a seed.
@@ -53,9 +66,19 @@ impl RawClaim {
             hashed_server_seed: optional("hashedServerSeed", &self.hashed_server_seed, Commitment::parse)?,
             hazard_epoch: optional("hazardEpoch", &self.hazard_epoch, str::parse::<Epoch>)?,
             anchor: optional("anchor", &self.anchor, Anchor::parse)?,
-            publication: None,
-            collision_columns: None,
-            config_hash: None,
+            published: Published::Unknown,
+            collision_columns: self.collision_columns.clone(),
+            config_hash: optional("configHash", &self.config_hash, config_hash)?,
+            end: ClaimedEnd {
+                bet_amount: optional("betAmount", &self.bet_amount, decimal)?,
+                currency: optional("currency", &self.currency, |text| Ok::<_, String>(text.to_owned()))?,
+                last_lane: self.last_lane,
+                reason: optional("endReason", &self.end_reason, EndReason::parse)?,
+                win_amount: optional("winAmount", &self.win_amount, decimal)?,
+                coefficient: optional("coeff", &self.coeff, Coefficient::parse)?,
+            },
+            user_seed_fresh: self.user_seed_fresh,
+            recorded_fresh: None,
         })
     }
 }
@@ -76,26 +99,49 @@ fn optional<T, E: ToString>(field: &'static str, text: &Option<String>, read: Re
     })
 }
 
-/// Takes any JSON value as text and leaves the judgement to the field's own reader, which can name the field. A number keeps the
-/// digits that it was written with, as far as JSON knows them: 1.0 and 1e3 are no integers here.
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::Null => None,
-        Value::String(text) => Some(text),
-        other => Some(other.to_string()),
-    })
+/// A hash is compared as text, so that it has one spelling.
+fn config_hash(text: &str) -> Result<String, &'static str> {
+    let is_hash = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let refusal = "a configuration's hash is 64 lower-case hexadecimal characters";
+    if is_hash { Ok(text.to_owned()) } else { Err(refusal) }
+}
+
+/// An amount by its form alone: how many decimals it may have is for its currency to say.
+fn decimal(text: &str) -> Result<String, super::money::MoneyError> {
+    Amount::parse(text, MOST_DECIMAL_PLACES).map(|_| text.to_owned())
+}
+
+/// An integer's digits as they were written, from a number or a text. What JSON writes with a point or an exponent is no integer
+/// here: 1e2 would be hashed in another spelling than it has.
+fn integer_or_its_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Number(number) if is_integer(&number) => Ok(Some(number.to_string())),
+        _ => Err(D::Error::custom("invalid type: expected an integer, or its decimal text")),
+    }
+}
+
+fn is_integer(number: &Number) -> bool {
+    number.is_u64() || number.is_i64()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn claim_with(field: &str, value: Value) -> Result<Claim, ClaimError> {
-        let mut document = serde_json::json!({
+    fn document_with(field: &str, value: Value) -> Value {
+        let mut document = json!({
             "serverSeed": "a".repeat(64), "userSeed": "mine", "nonce": 7, "hazardSeed": "b".repeat(64), "difficulty": "EASY",
         });
         document[field] = value;
-        serde_json::from_value::<RawClaim>(document).unwrap().parse()
+        document
+    }
+
+    fn claim_with(field: &str, value: Value) -> Result<Claim, ClaimError> {
+        serde_json::from_value::<RawClaim>(document_with(field, value)).unwrap().parse()
     }
 
     #[test]
@@ -116,19 +162,60 @@ mod tests {
         let wrong = [
             ("serverSeed", Value::from("SECRET")),
             ("userSeed", "a:b".into()),
+            ("userSeed", "".into()),
             ("nonce", Value::from(-1)),
-            ("nonce", serde_json::json!(1.0)),
+            ("nonce", "1e2".into()),
+            ("nonce", "NaN".into()),
+            ("nonce", "007".into()),
             ("nonce", Value::Null),
-            ("hazardSeed", true.into()),
             ("difficulty", "easy".into()),
-            ("hashedServerSeed", serde_json::json!([])),
             ("hazardEpoch", "05".into()),
-            ("anchor", serde_json::json!({})),
+            ("anchor", "ab".into()),
+            ("configHash", "A".repeat(64).into()),
+            ("betAmount", "1e1".into()),
+            ("betAmount", "NaN".into()),
+            ("winAmount", "-1.00".into()),
+            ("coeff", "Infinity".into()),
+            ("endReason", "WIN".into()),
         ];
         for (field, value) in wrong {
-            let error = claim_with(field, value).err().unwrap();
+            let error = claim_with(field, value.clone())
+                .err()
+                .unwrap_or_else(|| panic!("{field}: {value} was read"));
             assert_eq!(error.field, field);
             assert!(!error.to_string().contains("SECRET"));
         }
+    }
+
+    #[test]
+    fn a_value_of_another_type_and_a_name_that_is_none_are_refused() {
+        let wrong = [
+            ("userSeed", json!(1e2)),
+            ("userSeed", json!(100)),
+            ("serverSeed", json!([])),
+            ("hazardSeed", true.into()),
+            ("anchor", json!({})),
+            ("nonce", json!(1.0)),
+            ("nonce", json!(1e2)),
+            ("nonce", json!([7])),
+            ("hazardEpoch", json!(5.5)),
+            ("collisionColumns", json!("3,8")),
+            ("collisionColumns", json!([3.0])),
+            ("collisionColumns", json!([-1])),
+            ("configVersion", json!("1")),
+            ("betAmount", json!(10)),
+            ("lastLane", json!("2")),
+            ("lastLane", json!(1e0)),
+            ("coeff", json!(1.01)),
+            ("userSeedFresh", json!("true")),
+            ("roundKey", json!("ab")),
+            ("hashedserverseed", json!("ab")),
+        ];
+        for (field, value) in wrong {
+            let read = serde_json::from_value::<RawClaim>(document_with(field, value.clone()));
+            assert!(read.is_err(), "{field}: {value} was read");
+        }
+        let twice = r#"{"nonce":1,"nonce":1}"#;
+        assert!(serde_json::from_str::<RawClaim>(twice).is_err_and(|error| error.to_string().contains("duplicate field `nonce`")));
     }
 }

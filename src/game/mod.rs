@@ -14,6 +14,7 @@ pub mod money;
 pub mod paytable;
 pub mod player;
 pub mod proof;
+mod proof_of_end;
 pub mod ratio;
 pub mod round;
 pub mod walk;

@@ -1,7 +1,9 @@
 //! The proof that a round was fair: everything recomputed from what was shown before the bet and revealed after it.
 //!
-//! HTTP, the command line, the audit and the player's browser all call `verify`. A claim states what is known of a round; each
-//! optional statement adds a check, and the first check that is not ok names the first thing that does not match.
+//! HTTP, the command line, the audit, the load tool and (in a language of its own) the player's browser all come to one of three
+//! verdicts. A claim is invalid as soon as one thing in it is wrong. It is valid when nothing is missing of what a round's
+//! fairness rests on: the commitment, the configuration, the columns, the beacon up to an anchor that was really published for
+//! its day, the end and the payment. Anything between is incomplete, and what could not be checked is listed.
 
 use serde::Serialize;
 
@@ -9,6 +11,9 @@ use super::configuration::GameConfiguration;
 use super::difficulty::Difficulty;
 use super::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed, collision_columns, round_key};
 use super::hazards::{Anchor, EPOCH_MS, EPOCHS_PER_DAY, Epoch, index_under};
+use super::money::Coefficient;
+use super::proof_of_end;
+use super::round::EndReason;
 
 /// What is claimed of a round. It holds a server seed and therefore has no `Debug`.
 #[derive(Clone)]
@@ -24,20 +29,54 @@ pub struct Claim {
     pub hazard_epoch: Option<Epoch>,
     /// The anchor of the epoch's day.
     pub anchor: Option<Anchor>,
-    /// What was really published for the epoch's day, if somebody who knows it adds it.
-    pub publication: Option<Publication>,
+    /// What was really published for the epoch's day, as far as the verifier knows.
+    pub published: Published,
     /// The collision columns that were shown after the round.
     pub collision_columns: Option<Vec<u8>>,
     /// The SHA-256 of the configuration that the round names.
     pub config_hash: Option<String>,
+    /// How the round ended and what it paid.
+    pub end: ClaimedEnd,
+    /// Whether the round's record says that the player made the user seed for this bet.
+    pub user_seed_fresh: Option<bool>,
+    /// The same, as the verifier's own record has it; no seed tells it.
+    pub recorded_fresh: Option<bool>,
 }
 
-/// An anchor as it was published.
-#[derive(Clone)]
-pub struct Publication {
-    pub anchor: Anchor,
-    /// In Unix milliseconds. Late is reported, and is not wrong.
-    pub at_unix_ms: u64,
+/// How a round is said to have ended. Amounts are texts of the right form: their currency says how many decimals they have.
+#[derive(Clone, Default, Debug)]
+pub struct ClaimedEnd {
+    pub bet_amount: Option<String>,
+    pub currency: Option<String>,
+    pub last_lane: Option<i16>,
+    pub reason: Option<EndReason>,
+    pub win_amount: Option<String>,
+    pub coefficient: Option<Coefficient>,
+}
+
+/// What a verifier knows of the anchors that were published.
+#[derive(Clone, Debug)]
+pub enum Published {
+    /// Nothing: it cannot ask.
+    Unknown,
+    /// For the epoch's day there was none.
+    Never,
+    /// It trusts that this is the day's anchor, and may know when it was published, in Unix milliseconds. Late is reported,
+    /// and is not wrong.
+    Anchor { anchor: Anchor, at_unix_ms: Option<u64> },
+}
+
+/// What follows from a claim as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All that a round's fairness rests on was checked, and is right.
+    Valid,
+    /// Something does not match.
+    Invalid,
+    /// Nothing is wrong, and something could not be checked.
+    Incomplete,
 }
 
 /// What follows from a claim, and whether everything that it states agrees.
@@ -45,12 +84,17 @@ pub struct Publication {
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Proof {
+    pub verdict: Verdict,
+    /// True only where the verdict is "valid".
     pub valid: bool,
     pub hashed_server_seed: String,
     /// The key of the round's keystream, in hexadecimal.
     pub round_key: String,
     pub collision_columns: Vec<u8>,
+    /// What was compared; the first that is not ok is the first thing that does not match.
     pub checks: Vec<Check>,
+    /// What could not be compared.
+    pub unchecked: Vec<Unchecked>,
 }
 
 /// One comparison.
@@ -64,82 +108,165 @@ pub struct Check {
     pub detail: String,
 }
 
+/// One comparison that could not be made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Unchecked {
+    /// The name that the check would have.
+    pub name: &'static str,
+    /// What is missing.
+    pub why: &'static str,
+}
+
+/// A comparison that was made, or that could not be.
+pub(super) enum Finding {
+    Checked(Check),
+    Unchecked(Unchecked),
+}
+
+impl Finding {
+    /// A comparison, in the words for its outcome.
+    pub(super) fn compared(name: &'static str, ok: bool, right: impl FnOnce() -> String, wrong: impl FnOnce() -> String) -> Self {
+        let detail = if ok { right() } else { wrong() };
+        Self::Checked(Check { name, ok, detail })
+    }
+
+    /// What is missing for a comparison.
+    pub(super) fn missing(name: &'static str, why: &'static str) -> Self {
+        Self::Unchecked(Unchecked { name, why })
+    }
+}
+
 impl Proof {
     /// The first thing that does not match.
     pub fn first_mismatch(&self) -> Option<&Check> {
         self.checks.iter().find(|check| !check.ok)
     }
+
+    fn of(computed: Computed, findings: Vec<Finding>) -> Self {
+        let (mut checks, mut unchecked) = (Vec::new(), Vec::new());
+        for finding in findings {
+            match finding {
+                Finding::Checked(check) => checks.push(check),
+                Finding::Unchecked(missing) => unchecked.push(missing),
+            }
+        }
+        let verdict = if checks.iter().any(|check| !check.ok) {
+            Verdict::Invalid
+        } else if unchecked.is_empty() {
+            Verdict::Valid
+        } else {
+            Verdict::Incomplete
+        };
+        Self {
+            verdict,
+            valid: verdict == Verdict::Valid,
+            hashed_server_seed: computed.commitment.as_str().to_owned(),
+            round_key: hex::encode(computed.round_key),
+            collision_columns: computed.columns,
+            checks,
+            unchecked,
+        }
+    }
+}
+
+/// What the seeds give.
+struct Computed {
+    commitment: Commitment,
+    round_key: [u8; 32],
+    columns: Vec<u8>,
 }
 
 /// Recomputes a round under a configuration and compares it with what is claimed.
 pub fn verify(claim: &Claim, configuration: &GameConfiguration) -> Proof {
-    let commitment = claim.server_seed.commitment();
     let round_key = round_key(&claim.server_seed, &claim.user_seed, claim.nonce, &claim.hazard_seed);
-    let columns = collision_columns(&round_key, configuration.paytable(claim.difficulty).thresholds());
-    let published = claim.publication.as_ref().map(|publication| &publication.anchor);
-    let checks: Vec<Check> = [
-        Some(report_form()),
-        claim
-            .hashed_server_seed
-            .as_ref()
-            .map(|claimed| check_commitment(claimed, &commitment)),
-        claim
-            .anchor
-            .as_ref()
-            .or(published)
-            .map(|anchor| check_chain(&claim.hazard_seed, anchor, claim.hazard_epoch)),
-        claim
-            .anchor
-            .as_ref()
-            .zip(published)
-            .map(|(claimed, published)| check_anchor(claimed, published)),
-        claim
-            .hazard_epoch
-            .zip(claim.publication.as_ref())
-            .map(|(epoch, publication)| report_publication(epoch, publication.at_unix_ms)),
-        claim
-            .config_hash
-            .as_deref()
-            .map(|claimed| check_configuration(claimed, configuration)),
-        claim.collision_columns.as_deref().map(|claimed| check_columns(claimed, &columns)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    Proof {
-        valid: checks.iter().all(|check| check.ok),
-        hashed_server_seed: commitment.as_str().to_owned(),
-        round_key: hex::encode(round_key),
-        collision_columns: columns,
-        checks,
-    }
+    let computed = Computed {
+        commitment: claim.server_seed.commitment(),
+        columns: collision_columns(&round_key, configuration.paytable(claim.difficulty).thresholds()),
+        round_key,
+    };
+    let mut findings = vec![
+        report_form(),
+        check_commitment(claim.hashed_server_seed.as_ref(), &computed.commitment),
+        check_configuration(claim.config_hash.as_deref(), configuration),
+    ];
+    findings.extend(check_beacon(claim));
+    findings.push(check_columns(claim.collision_columns.as_deref(), &computed.columns));
+    findings.extend(proof_of_end::check(claim, configuration, &computed.columns));
+    findings.extend(claim.user_seed_fresh.map(|claimed| check_freshness(claimed, claim.recorded_fresh)));
+    Proof::of(computed, findings)
 }
 
 /// A claim is made of parsed parts, so this always holds by the time it is said.
-fn report_form() -> Check {
-    let detail = "server seed, user seed, nonce and hazard seed are written as the rules demand".to_owned();
-    Check {
-        name: "inputs_are_well_formed",
-        ok: true,
-        detail,
-    }
+fn report_form() -> Finding {
+    let detail = || "server seed, user seed, nonce and hazard seed are written as the rules demand".to_owned();
+    Finding::compared("inputs_are_well_formed", true, detail, String::new)
 }
 
-fn check_commitment(claimed: &Commitment, computed: &Commitment) -> Check {
-    let ok = claimed == computed;
-    let detail = if ok {
-        "the SHA-256 of the server seed is the hash that was shown before the bet".to_owned()
-    } else {
-        format!("the SHA-256 of the server seed is {}, not {}", computed.as_str(), claimed.as_str())
+fn check_commitment(claimed: Option<&Commitment>, computed: &Commitment) -> Finding {
+    const NAME: &str = "server_seed_matches_commitment";
+    let Some(claimed) = claimed else {
+        return Finding::missing(
+            NAME,
+            "the claim has no hashedServerSeed, the commitment that was shown before the bet",
+        );
     };
-    Check {
-        name: "server_seed_matches_commitment",
-        ok,
-        detail,
+    Finding::compared(
+        NAME,
+        claimed == computed,
+        || "the SHA-256 of the server seed is the hash that was shown before the bet".to_owned(),
+        || format!("the SHA-256 of the server seed is {}, not {}", computed.as_str(), claimed.as_str()),
+    )
+}
+
+fn check_configuration(claimed: Option<&str>, configuration: &GameConfiguration) -> Finding {
+    const NAME: &str = "configuration_matches_hash";
+    let Some(claimed) = claimed else {
+        return Finding::missing(NAME, "the claim has no configHash");
+    };
+    Finding::compared(
+        NAME,
+        claimed == configuration.hash(),
+        || "the configuration is the one that the round names".to_owned(),
+        || format!("the SHA-256 of the configuration is {}, not {claimed}", configuration.hash()),
+    )
+}
+
+/// The hazard seed is a link of its day's chain, and the chain's anchor was public before the day. Anybody can make up a chain
+/// and its anchor: what counts is the one that was published.
+fn check_beacon(claim: &Claim) -> Vec<Finding> {
+    const CHAIN: &str = "hazard_seed_belongs_to_anchor";
+    const ANCHOR: &str = "anchor_is_the_published_one";
+    let known = match &claim.published {
+        Published::Anchor { anchor, .. } => Some(anchor),
+        Published::Unknown | Published::Never => None,
+    };
+    let chain = match claim.anchor.as_ref().or(known) {
+        Some(anchor) => check_chain(CHAIN, &claim.hazard_seed, anchor, claim.hazard_epoch),
+        None => Finding::missing(CHAIN, "the anchor of the day is not known"),
+    };
+    let Some(epoch) = claim.hazard_epoch else {
+        return vec![chain, Finding::missing(ANCHOR, "the claim has no hazardEpoch, which says the day")];
+    };
+    match &claim.published {
+        Published::Unknown => vec![
+            chain,
+            Finding::missing(ANCHOR, "the anchor that was published for the day is not known here"),
+        ],
+        Published::Never => {
+            let wrong = || "no anchor was ever published for the day of this epoch".to_owned();
+            vec![chain, Finding::compared(ANCHOR, false, String::new, wrong)]
+        }
+        Published::Anchor { anchor, at_unix_ms } => {
+            let mut findings = vec![chain, check_anchor(ANCHOR, claim.anchor.as_ref().unwrap_or(anchor), anchor)];
+            findings.extend(at_unix_ms.map(|at_unix_ms| report_publication(epoch, at_unix_ms)));
+            findings
+        }
     }
 }
 
-fn check_chain(hazard_seed: &HazardSeed, anchor: &Anchor, epoch: Option<Epoch>) -> Check {
+fn check_chain(name: &'static str, hazard_seed: &HazardSeed, anchor: &Anchor, epoch: Option<Epoch>) -> Finding {
     let (ok, detail) = match (index_under(hazard_seed, anchor), epoch) {
         (None, _) => (
             false,
@@ -157,72 +284,65 @@ fn check_chain(hazard_seed: &HazardSeed, anchor: &Anchor, epoch: Option<Epoch>) 
             format!("hashed {} times, the hazard seed becomes the anchor of the day", index + 1),
         ),
     };
-    Check {
-        name: "hazard_seed_belongs_to_anchor",
-        ok,
-        detail,
-    }
+    Finding::Checked(Check { name, ok, detail })
 }
 
-/// Anybody can make up a chain and its anchor. What counts is the one that was published.
-fn check_anchor(claimed: &Anchor, published: &Anchor) -> Check {
-    let ok = claimed == published;
-    let detail = if ok {
-        "the anchor is the one that was published for the day".to_owned()
-    } else {
-        format!(
-            "the anchor published for the day is {}, not {}",
-            published.as_str(),
-            claimed.as_str()
-        )
-    };
-    Check {
-        name: "anchor_is_the_published_one",
-        ok,
-        detail,
-    }
+fn check_anchor(name: &'static str, claimed: &Anchor, published: &Anchor) -> Finding {
+    Finding::compared(
+        name,
+        claimed == published,
+        || "the anchor is the one that was published for the day".to_owned(),
+        || {
+            format!(
+                "the anchor published for the day is {}, not {}",
+                published.as_str(),
+                claimed.as_str()
+            )
+        },
+    )
 }
 
 /// The anchor is due no later than the day before its own. A late one proves less, but nothing is wrong with the round.
-fn report_publication(epoch: Epoch, published_at_unix_ms: u64) -> Check {
+fn report_publication(epoch: Epoch, published_at_unix_ms: u64) -> Finding {
     let day_begins_at_unix_ms = epoch.day() * u64::from(EPOCHS_PER_DAY) * EPOCH_MS;
-    let detail = if published_at_unix_ms < day_begins_at_unix_ms {
-        "the anchor was published before its day began".to_owned()
-    } else {
-        let late_s = (published_at_unix_ms - day_begins_at_unix_ms) / 1_000;
-        format!("late: the anchor was published {late_s} s after its day began")
+    let detail = || {
+        if published_at_unix_ms < day_begins_at_unix_ms {
+            "the anchor was published before its day began".to_owned()
+        } else {
+            let late_s = (published_at_unix_ms - day_begins_at_unix_ms) / 1_000;
+            format!("late: the anchor was published {late_s} s after its day began")
+        }
     };
-    Check {
-        name: "anchor_published_in_time",
-        ok: true,
-        detail,
-    }
+    Finding::compared("anchor_published_in_time", true, detail, String::new)
 }
 
-fn check_configuration(claimed: &str, configuration: &GameConfiguration) -> Check {
-    let ok = claimed == configuration.hash();
-    let detail = if ok {
-        "the configuration is the one that the round names".to_owned()
-    } else {
-        format!("the SHA-256 of the configuration is {}, not {claimed}", configuration.hash())
+fn check_columns(claimed: Option<&[u8]>, computed: &[u8]) -> Finding {
+    const NAME: &str = "collision_columns_match";
+    let Some(claimed) = claimed else {
+        return Finding::missing(NAME, "the claim has no collisionColumns");
     };
-    Check {
-        name: "configuration_matches_hash",
-        ok,
-        detail,
-    }
+    Finding::compared(
+        NAME,
+        claimed == computed,
+        || "the collision columns are those that were shown".to_owned(),
+        || format!("the collision columns are {computed:?}, not {claimed:?}"),
+    )
 }
 
-fn check_columns(claimed: &[u8], computed: &[u8]) -> Check {
-    let ok = claimed == computed;
-    let detail = if ok {
-        "the collision columns are those that were shown".to_owned()
-    } else {
-        format!("the collision columns are {computed:?}, not {claimed:?}")
+/// No seed tells whether the player had sent the user seed before: only the record of the player's bets does.
+fn check_freshness(claimed: bool, recorded: Option<bool>) -> Finding {
+    const NAME: &str = "user_seed_fresh_as_recorded";
+    let Some(recorded) = recorded else {
+        return Finding::missing(
+            NAME,
+            "userSeedFresh follows from no seed, and the bet is not in a record that is at hand",
+        );
     };
-    Check {
-        name: "collision_columns_match",
-        ok,
-        detail,
-    }
+    let word = if recorded { "fresh" } else { "not fresh" };
+    Finding::compared(
+        NAME,
+        claimed == recorded,
+        || format!("the record says as well that the user seed was {word}"),
+        || format!("the record says that the user seed was {word}"),
+    )
 }

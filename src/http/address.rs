@@ -13,6 +13,19 @@ pub fn client_address(request: &HttpRequest, trusted_proxies: &[IpNet]) -> Optio
     forwarded_address(request.peer_addr()?.ip(), request.headers(), trusted_proxies)
 }
 
+/// The same for what only machines of the house may see. A request that a proxy passed on, which the settings do not name, may
+/// come from anywhere: to it the caller is unknown, although the proxy's own address is known.
+pub fn direct_address(request: &HttpRequest, trusted_proxies: &[IpNet]) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip().to_canonical();
+    let is_passed_on = ["x-forwarded-for", "x-real-ip", "forwarded", "via"]
+        .iter()
+        .any(|name| request.headers().contains_key(*name));
+    let is_named = trusted_proxies.iter().any(|network| network.contains(&peer));
+    (is_named || !is_passed_on)
+        .then(|| client_address(request, trusted_proxies))
+        .flatten()
+}
+
 /// The right-most address that is not a trusted proxy's, starting with the peer itself. An entry of a trusted proxy that is
 /// no address makes the caller unknown; where all are trusted, the first one is the caller.
 fn forwarded_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Option<IpAddr> {

@@ -20,6 +20,7 @@ pub struct BalanceAnswer {
 
 errors!(
     BalanceErrors,
+    InvalidCurrency,
     Unauthenticated,
     TokenExpired,
     RateLimited,

@@ -1,7 +1,7 @@
 //! Request bodies: read with a limit and a deadline, then taken as JSON objects whose errors name the field. Nothing here
 //! answers; a body that cannot be taken becomes a [`Problem`].
 
-use std::time::Duration;
+use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
@@ -10,7 +10,11 @@ use actix_web::{
     web::{Bytes, BytesMut},
 };
 use futures::{StreamExt, future::LocalBoxFuture};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 use super::problem::{Code, Problem};
 
@@ -96,6 +100,9 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::new(Code::ValidationFailed, "the body is not a JSON object"));
     }
+    if has_nul(bytes) {
+        refuse_nul(bytes)?;
+    }
     // Only what cannot be read is read again, to find out where it went wrong.
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
@@ -115,6 +122,67 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         .end()
         .map_err(|_| Problem::new(Code::ValidationFailed, "there is something after the JSON object"))?;
     Ok(value)
+}
+
+/// What is said of a text with a character that cannot be stored.
+const NUL_REFUSED: &str = "contains the character U+0000";
+
+/// Fields that are read letter by letter before anything is done with them, and refused under a code of their own.
+const READ_STRICTLY: [&str; 3] = ["betAmount", "difficulty", "userSeed"];
+
+/// PostgreSQL stores every character but this one, and no field of ours has a use for it.
+fn refuse_nul(object: &[u8]) -> Result<(), Problem> {
+    // What is no object is refused for that.
+    let fields = serde_json::from_slice::<BTreeMap<String, &RawValue>>(object).unwrap_or_default();
+    let holds_nul = |(name, value): &(&String, &&RawValue)| {
+        name.contains('\0') || (has_nul(value.get().as_bytes()) && !READ_STRICTLY.contains(&name.as_str()))
+    };
+    match fields.iter().find(holds_nul) {
+        Some((name, _)) => Err(Problem::validation(&shortened(&name.replace('\0', "\u{fffd}")), NUL_REFUSED)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a JSON text holds the character U+0000, which it can write in one way only.
+pub fn has_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let escape = rest.get(at + 1..).unwrap_or_default();
+        if escape.starts_with(b"u0000") {
+            return true;
+        }
+        // The escaped character may be a backslash itself.
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    false
+}
+
+/// A JSON object of which no name stands twice: who sends one twice and who reads it may mean different ones.
+#[derive(Debug)]
+pub struct EachNameOnce<V>(pub BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for EachNameOnce<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Names<V> {
+            type Value = EachNameOnce<V>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut known = BTreeMap::new();
+                while let Some((name, value)) = entries.next_entry::<String, V>()? {
+                    if known.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a name stands twice"));
+                    }
+                }
+                Ok(EachNameOnce(known))
+            }
+        }
+        deserializer.deserialize_map(Names(PhantomData))
+    }
 }
 
 fn shortened(text: &str) -> String {
@@ -201,6 +269,29 @@ mod tests {
             "{\"betAmount\":\"1\",\"lineNumber\":1} x",
         ] {
             assert!(refusal(body).starts_with("validation_failed"), "{body}");
+        }
+    }
+
+    #[::core::prelude::v1::test]
+    fn the_character_that_cannot_be_stored_is_refused_by_name() {
+        let nul = ["\\", "u0000"].concat();
+        let body = format!(r#"{{"betAmount":"1","currency":"IN{nul}R","lineNumber":1}}"#);
+        assert_eq!(refusal(&body), "validation_failed: currency: contains the character U+0000");
+        let strict = format!(r#"{{"betAmount":"1{nul}","lineNumber":1}}"#);
+        assert!(parse::<Example>(strict.as_bytes()).is_ok(), "its own reader refuses it");
+        assert!(refusal(&format!(r#"{{"betAmount":"1","lineNumber":1,"huge":1e400,"other":["{nul}"]}}"#)).contains("other"));
+        assert!(refusal(&format!(r#"{{"betAmount":"1","lineNumber":1,"{nul}":1}}"#)).contains("U+0000"));
+        // A backslash that is escaped itself escapes nothing.
+        let harmless = format!(r#"{{"betAmount":"\\{nul}","lineNumber":1}}"#, nul = "\\u0000");
+        assert!(parse::<Example>(harmless.as_bytes()).is_ok(), "{harmless}");
+    }
+
+    #[::core::prelude::v1::test]
+    fn a_name_stands_once() {
+        let read = |json: &str| serde_json::from_str::<EachNameOnce<u8>>(json).map(|names| names.0.len()).ok();
+        assert_eq!(read(r#"{"a":1,"b":2}"#), Some(2));
+        for twice in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, "[1]"] {
+            assert_eq!(read(twice), None, "{twice}");
         }
     }
 

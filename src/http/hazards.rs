@@ -80,7 +80,13 @@ pub async fn current(context: web::Data<Context>, difficulty: web::Path<String>)
 #[get("/chain/{date}")]
 pub async fn chain(context: web::Data<Context>, date: web::Path<String>) -> Result<HttpResponse, Problem> {
     let view = hazards::chain(&context, day(&date)?).await?;
-    Ok(HttpResponse::Ok().json(ChainAnswer {
+    // A day that is over says the same for ever.
+    let kept = if view.seed.is_some() {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-store"
+    };
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, kept)).json(ChainAnswer {
         date: view.date,
         anchor: view.anchor,
         published_at: view.published_at,

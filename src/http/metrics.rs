@@ -1,12 +1,15 @@
-//! The metrics as Prometheus reads them. The address is open to whoever reaches the port: nothing in it names a player, but
-//! it tells how busy the house is, so a proxy in front should keep `/metrics` to the inside.
+//! The metrics as Prometheus reads them. Nothing in them names a player, but they name operators and tell how busy the house is:
+//! they are shown to the addresses of `server.metrics_allow` and to nobody else.
 
 use std::{cell::RefCell, collections::HashMap, sync::OnceLock, time::Duration};
 
 use ::metrics::{Counter, Histogram};
-use actix_web::{HttpResponse, get};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
+
+use super::{address::direct_address, errors, problem::Problem};
+use crate::play::{context::Context, refusal::Refusal};
 
 /// The process's recorder; the first server of the process installs it.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -94,19 +97,28 @@ impl Meters {
     }
 }
 
-/// Everything measured, in Prometheus' text format.
+errors!(MetricsErrors, Forbidden, InternalError);
+
+/// Everything measured, in Prometheus' text format; to addresses of `server.metrics_allow` alone.
 #[utoipa::path(
     tag = "Operations", operation_id = "metrics",
-    responses((status = 200, description = "Prometheus text", content_type = "text/plain", body = String))
+    responses((status = 200, description = "Prometheus text", content_type = "text/plain", body = String), MetricsErrors)
 )]
 #[get("/metrics")]
-pub async fn metrics() -> HttpResponse {
+pub async fn metrics(request: HttpRequest, context: web::Data<Context>) -> Result<HttpResponse, Problem> {
+    let server = &context.settings.server;
+    let address = direct_address(&request, &server.trusted_proxies);
+    if !address.is_some_and(|address| server.metrics_allow.iter().any(|network| network.contains(&address))) {
+        return Err(Problem::from(Refusal::Forbidden {
+            detail: "the metrics are for addresses of server.metrics_allow".to_owned(),
+        }));
+    }
     let text = RECORDER
         .get()
         .and_then(Option::as_ref)
         .map(PrometheusHandle::render)
         .unwrap_or_default();
-    HttpResponse::Ok()
+    Ok(HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(text)
+        .body(text))
 }

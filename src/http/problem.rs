@@ -35,6 +35,7 @@ pub enum Code {
     InvalidStepSequence,
     StaleHazardEpoch,
     StaleCommitment,
+    StaleConfig,
     RoundMismatch,
     BetInProgress,
     TooEarlyToCashOut,
@@ -85,6 +86,7 @@ impl Code {
             Self::InvalidStepSequence => (StatusCode::CONFLICT, "invalid_step_sequence", "This is not the next lane"),
             Self::StaleHazardEpoch => (StatusCode::CONFLICT, "stale_hazard_epoch", "The hazard epoch is not in force"),
             Self::StaleCommitment => (StatusCode::CONFLICT, "stale_commitment", "Another server seed is in force"),
+            Self::StaleConfig => (StatusCode::CONFLICT, "stale_config", "Another configuration is in force"),
             Self::RoundMismatch => (StatusCode::CONFLICT, "round_mismatch", "Another round is open"),
             Self::BetInProgress => (StatusCode::CONFLICT, "bet_in_progress", "A bet is being placed"),
             Self::TooEarlyToCashOut => (StatusCode::CONFLICT, "too_early_to_cash_out", "No lane has been crossed yet"),
@@ -160,6 +162,7 @@ pub struct Problem {
     detail: String,
     retry_after_ms: Option<u64>,
     current_epoch: Option<CurrentEpoch>,
+    current_config: Option<i32>,
     allowed_methods: Option<String>,
 }
 
@@ -171,6 +174,7 @@ impl Problem {
             detail: detail.into(),
             retry_after_ms: code.usual_retry_after_ms(),
             current_epoch: None,
+            current_config: None,
             allowed_methods: None,
         }
     }
@@ -232,6 +236,7 @@ impl Problem {
             epoch: current.map(|current| current.epoch),
             hazard_epoch: current.map(|current| current.epoch),
             hazard_seed: current.map(|current| current.hazard_seed.as_str()),
+            config_version: self.current_config,
         }
     }
 }
@@ -266,6 +271,7 @@ impl From<Refusal> for Problem {
             Refusal::ActiveSessionExists => Code::ActiveSessionExists,
             Refusal::InvalidStepSequence { .. } => Code::InvalidStepSequence,
             Refusal::StaleHazardEpoch { .. } => Code::StaleHazardEpoch,
+            Refusal::StaleConfig { .. } => Code::StaleConfig,
             Refusal::StaleCommitment => Code::StaleCommitment,
             Refusal::RoundMismatch => Code::RoundMismatch,
             Refusal::BetInProgress { .. } => Code::BetInProgress,
@@ -286,6 +292,7 @@ impl From<Refusal> for Problem {
             | Refusal::OperatorUnavailable { retry_after_ms } => {
                 problem.retry_after_ms = Some(retry_after_ms);
             }
+            Refusal::StaleConfig { current } => problem.current_config = Some(current),
             Refusal::StaleHazardEpoch { epoch, hazard_seed } => problem.current_epoch = Some(CurrentEpoch { epoch, hazard_seed }),
             _ => {}
         }
@@ -322,6 +329,9 @@ pub struct ProblemDocument<'a> {
     /// Only with stale_hazard_epoch: that epoch's link.
     #[serde(skip_serializing_if = "Option::is_none")]
     hazard_seed: Option<&'a str>,
+    /// Only with stale_config: the configuration in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_version: Option<i32>,
 }
 
 /// How the API document describes an endpoint's errors: each status once, with the codes that it may carry.

@@ -12,6 +12,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::play::{
+    balance,
     bet_order::BetRequest,
     cash_out::cash_out,
     context::Context,
@@ -43,6 +44,8 @@ pub struct BetBody {
     user_seed: Option<String>,
     /// The commitment that the player expects to be in force.
     hashed_server_seed: Option<String>,
+    /// The configuration that the player saw; with another one in force nothing is placed.
+    config_version: Option<i32>,
 }
 
 /// A step onto the next lane.
@@ -164,6 +167,7 @@ errors!(
     ActiveSessionExists,
     StaleHazardEpoch,
     StaleCommitment,
+    StaleConfig,
     BetInProgress,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -241,9 +245,13 @@ pub async fn bet(
         hazard_epoch: bet.hazard_epoch,
         user_seed: bet.user_seed,
         expected_commitment: bet.hashed_server_seed,
+        configuration_version: bet.config_version,
         idempotency_key: idempotency_key(&request)?,
     };
-    Ok(Json(place_bet(&context, &caller.0, request).await?.into()))
+    let placed = place_bet(&context, &caller.0, request).await;
+    // Whatever came of it, the balance may be another.
+    balance::forget(&context, &caller.0.id);
+    Ok(Json(placed?.into()))
 }
 
 /// Steps onto the next lane. Naming the lane where the player stands already changes nothing and returns the round.
@@ -254,6 +262,9 @@ pub async fn bet(
 #[post("/step")]
 pub async fn step(caller: Caller, Body(step): Body<StepBody>, context: web::Data<Context>) -> Result<Json<RoundAnswer>, Problem> {
     let round = take_step(&context, &caller.0, step.line_number, step.round_id.as_deref()).await?;
+    if round.end_reason.is_some() {
+        balance::forget(&context, &caller.0.id);
+    }
     Ok(Json(round.into()))
 }
 
@@ -265,6 +276,7 @@ pub async fn step(caller: Caller, Body(step): Body<StepBody>, context: web::Data
 #[post("/cashout")]
 pub async fn cashout(caller: Caller, Body(cashout): Body<CashoutBody>, context: web::Data<Context>) -> Result<Json<RoundAnswer>, Problem> {
     let round = cash_out(&context, &caller.0, cashout.line_number, cashout.round_id.as_deref()).await?;
+    balance::forget(&context, &caller.0.id);
     Ok(Json(round.into()))
 }
 

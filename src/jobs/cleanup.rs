@@ -38,7 +38,10 @@ pub async fn bets(context: Arc<Context>) -> Report {
     ))
 }
 
-/// Archives old calls, and deletes what is older than the retention.
+/// How long the audit of a balance enquiry is kept, in days.
+const BALANCE_ENQUIRIES_KEPT_DAYS: i32 = 7;
+
+/// Deletes balance enquiries, archives other old calls, and deletes what is older than the retention.
 pub async fn calls(context: Arc<Context>) -> Report {
     if !begin_today(&context, keys::WALLET_AUDIT_CLEANUP_LAST_RUN).await? {
         return Ok("was done today".to_owned());
@@ -46,6 +49,11 @@ pub async fn calls(context: Arc<Context>) -> Report {
     let jobs = &context.settings.jobs;
     let (archive_days, retention_days) = (days(jobs.archive_after_days), days(jobs.retention_days));
     let batch = i64::from(jobs.cleanup_batch);
+    let ledger = &context.ledger;
+    let enquiries = in_batches(batch, || {
+        ledger.run(async |connection| archive::delete_old_balance_enquiries(connection, BALANCE_ENQUIRIES_KEPT_DAYS, batch).await)
+    })
+    .await?;
     let archived = in_batches(batch, || {
         context
             .ledger
@@ -59,7 +67,9 @@ pub async fn calls(context: Arc<Context>) -> Report {
     })
     .await?;
     finish_today(&context, keys::WALLET_AUDIT_CLEANUP_LAST_RUN).await?;
-    Ok(format!("{archived} calls archived, {deleted} past their retention deleted"))
+    Ok(format!(
+        "{enquiries} balance enquiries deleted, {archived} calls archived, {deleted} past their retention deleted"
+    ))
 }
 
 fn days(days: u32) -> i32 {

@@ -24,6 +24,8 @@ pub struct Agent {
     pub currencies: Vec<String>,
     /// Where a launch url points; `None`: the server's own page.
     pub frontend_url: Option<String>,
+    /// Whether a sign-in of a player ends the player's earlier sessions.
+    pub one_device: bool,
     pub active: bool,
 }
 
@@ -46,6 +48,7 @@ struct AgentRow {
     allowed_addresses: Vec<String>,
     currencies: Vec<String>,
     frontend_url: Option<String>,
+    one_device: bool,
     active: bool,
 }
 
@@ -69,6 +72,7 @@ impl AgentRow {
             })?,
             currencies: self.currencies,
             frontend_url: self.frontend_url,
+            one_device: self.one_device,
             active: self.active,
         })
     }
@@ -88,10 +92,10 @@ pub async fn upsert(connection: &mut PgConnection, sealing: &Sealing, agent: &Ag
     let addresses: Vec<String> = agent.allowed_addresses.iter().map(ToString::to_string).collect();
     sqlx::query!(
         "insert into agents (agent_id, certificate_sealed, signature_secret_sealed, callback_url, encoding, utc_offset_minutes,
-                             allowed_addresses, currencies, frontend_url, active)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                             allowed_addresses, currencies, frontend_url, active, one_device)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          on conflict (agent_id) do update set certificate_sealed = $2, signature_secret_sealed = $3, callback_url = $4, encoding = $5,
-             utc_offset_minutes = $6, allowed_addresses = $7, currencies = $8, frontend_url = $9, active = $10",
+             utc_offset_minutes = $6, allowed_addresses = $7, currencies = $8, frontend_url = $9, active = $10, one_device = $11",
         id,
         certificate,
         signature,
@@ -102,6 +106,7 @@ pub async fn upsert(connection: &mut PgConnection, sealing: &Sealing, agent: &Ag
         &agent.currencies,
         agent.frontend_url,
         agent.active,
+        agent.one_device,
     )
     .execute(connection)
     .await?;
@@ -116,7 +121,7 @@ pub async fn all(connection: &mut PgConnection, sealing: &Sealing) -> Result<Vec
     let rows = sqlx::query_as!(
         AgentRow,
         "select agent_id, certificate_sealed, signature_secret_sealed, callback_url, encoding, utc_offset_minutes, allowed_addresses,
-                currencies, frontend_url, active from agents order by agent_id"
+                currencies, frontend_url, one_device, active from agents order by agent_id"
     )
     .fetch_all(connection)
     .await?;
@@ -145,7 +150,7 @@ pub async fn find(connection: &mut PgConnection, sealing: &Sealing, agent_id: &s
     let row = sqlx::query_as!(
         AgentRow,
         "select agent_id, certificate_sealed, signature_secret_sealed, callback_url, encoding, utc_offset_minutes, allowed_addresses,
-                currencies, frontend_url, active from agents where agent_id = $1",
+                currencies, frontend_url, one_device, active from agents where agent_id = $1",
         agent_id
     )
     .fetch_optional(connection)

@@ -53,6 +53,24 @@ pub async fn delete_expired_bets(connection: &mut PgConnection, retention_days: 
     Ok(done.rows_affected())
 }
 
+/// Deletes one batch of audited balance enquiries. They belong to no bet and move no money, so that nobody has to keep them for
+/// years. Returns how many were deleted.
+///
+/// # Errors
+/// When PostgreSQL refuses it.
+pub async fn delete_old_balance_enquiries(connection: &mut PgConnection, older_than_days: i32, batch: i64) -> Result<u64, LedgerError> {
+    let done = sqlx::query!(
+        "delete from wallet_audit where audit_id in (
+             select audit_id from wallet_audit where action = 'getBalance' and at < now() - make_interval(days => $1)
+             order by at limit $2 for update skip locked)",
+        older_than_days,
+        batch
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// Moves one batch of audited calls to the archive. Returns how many were moved. The oldest are those with the lowest ids; the
 /// table has no index of their age, which every call would have to keep.
 ///

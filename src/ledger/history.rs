@@ -58,6 +58,19 @@ macro_rules! bet_rows {
 }
 pub(super) use bet_rows;
 
+/// Whether the player made the user seed for the bet with this commitment, if it is a bet that is no longer open and was not
+/// archived yet.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn freshness(connection: &mut PgConnection, commitment: &str) -> Result<Option<bool>, LedgerError> {
+    Ok(
+        sqlx::query_scalar!("select user_seed_fresh from bets where commitment = $1 and not is_open", commitment)
+            .fetch_optional(connection)
+            .await?,
+    )
+}
+
 /// One bet by its fencing token.
 ///
 /// # Errors

@@ -233,6 +233,28 @@ pub async fn use_launch_token(
     Ok(currency.map_or(LaunchTokenUse::Worthless, LaunchTokenUse::OtherCurrency))
 }
 
+/// Ends all sessions of a player, as a sign-in does where there is one device. Returns the generation of the next session's
+/// tokens; `None`: no such player.
+///
+/// # Errors
+/// When PostgreSQL refuses it.
+pub async fn next_generation(connection: &mut PgConnection, player: &PlayerId) -> Result<Option<u64>, LedgerError> {
+    let raised = sqlx::query_scalar!(
+        "update players set generation = generation + 1, revision = revision + 1 where agent_id = $1 and user_id = $2
+         returning generation",
+        player.agent_id.as_str(),
+        player.user_id.as_str()
+    )
+    .fetch_optional(connection)
+    .await?;
+    const UNREADABLE: LedgerError = LedgerError::Unreadable {
+        what: "players.generation",
+    };
+    raised
+        .map(|generation| u64::try_from(generation).map_err(|_| UNREADABLE))
+        .transpose()
+}
+
 /// Two new server seeds and a first user seed, for a player who signs in for the first time.
 pub struct FirstSeeds<'a> {
     pub current: &'a ServerSeed,
@@ -310,8 +332,9 @@ pub enum SeedChange {
     NoSeeds,
 }
 
-/// Changes the user seed while no round is open. The player's row is locked first, as the intent of a bet does, so that
-/// of a change and a bet at the same moment one sees the other.
+/// Changes the user seed while no round is open. We know it from then on, so that it counts as used: it is not fresh in a later
+/// bet. The player's row is locked first, as the intent of a bet does, so that of a change and a bet at the same moment one sees
+/// the other.
 ///
 /// # Errors
 /// When PostgreSQL refuses it.
@@ -340,7 +363,10 @@ pub async fn change_user_seed(connection: &mut PgConnection, player: &PlayerId, 
         Some(row) if row.is_taken => SeedChange::RoundOpen,
         Some(row) => {
             sqlx::query!(
-                "update player_seeds set user_seed = $4 where agent_id = $1 and user_id = $2 and nonce = $3",
+                "with changed as (
+                     update player_seeds set user_seed = $4 where agent_id = $1 and user_id = $2 and nonce = $3
+                     returning agent_id, user_id, user_seed)
+                 insert into used_user_seeds select agent_id, user_id, user_seed from changed on conflict do nothing",
                 agent_id,
                 user_id,
                 row.nonce,

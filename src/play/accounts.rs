@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::game::fairness::ServerSeed;
@@ -60,13 +61,13 @@ pub enum CreateMember {
     Exists,
 }
 
-/// The agent of that id, if it is one.
+/// The agent of that id, if there is one, open or closed.
 ///
 /// # Errors
 /// [`AccountError::Unavailable`] when the record cannot be asked.
 pub async fn agent(context: &Context, agent_id: &str) -> Result<Option<Arc<Agent>>, AccountError> {
     match AgentId::parse(agent_id) {
-        Ok(agent_id) => Ok(context.agent(&agent_id).await?.filter(|agent| agent.active)),
+        Ok(agent_id) => Ok(context.agent(&agent_id).await?),
         Err(_) => Ok(None),
     }
 }
@@ -111,7 +112,7 @@ pub async fn create_member(context: &Context, agent: &Agent, member: &NewMember)
 /// The launch url of a player, with a token that works once.
 ///
 /// # Errors
-/// [`AccountError::Absent`] or [`AccountError::Unavailable`].
+/// [`AccountError::Absent`], [`AccountError::Currency`] when the game is no longer played in the player's currency, or [`AccountError::Unavailable`].
 pub async fn launch(context: &Context, agent: &Agent, user_id: &UserId, language: Option<&str>) -> Result<String, AccountError> {
     let player = PlayerId {
         agent_id: agent.agent_id.clone(),
@@ -123,11 +124,18 @@ pub async fn launch(context: &Context, agent: &Agent, user_id: &UserId, language
         .ledger
         .run(async |connection| {
             let known = players::language(connection, &player).await?;
-            players::add_launch_token(connection, &player, &hash_of(&token), ttl_s).await?;
+            // Whoever could not play is not let in half way.
+            if known
+                .as_ref()
+                .is_some_and(|(_, currency)| decimal_places(context, agent, currency).is_ok())
+            {
+                players::add_launch_token(connection, &player, &hash_of(&token), ttl_s).await?;
+            }
             Ok(known)
         })
         .await?;
     let (known_language, currency) = known.ok_or(AccountError::Absent)?;
+    decimal_places(context, agent, &currency)?;
     let mut url: Url = match &agent.frontend_url {
         Some(url) => url.parse().map_err(|_| AccountError::Unavailable)?,
         None => context.settings.server.frontend_url.clone(),
@@ -141,22 +149,43 @@ pub async fn launch(context: &Context, agent: &Agent, user_id: &UserId, language
     Ok(url.into())
 }
 
+/// 32 random bytes in hexadecimal.
+const LAUNCH_TOKEN_LENGTH: usize = 64;
+
 fn hash_of(token: &str) -> Vec<u8> {
     Sha256::digest(token.as_bytes()).to_vec()
 }
 
-/// Exchanges a launch token, once, and gives a player who never played a pair of seeds.
+/// So many launch tokens are exchanged at a time, and so many more may wait: whoever has no session yet may be anybody.
+static SIGN_INS: Semaphore = Semaphore::const_new(8);
+static SIGN_IN_PLACES: Semaphore = Semaphore::const_new(2_048);
+
+/// Exchanges a launch token, once, and gives a player who never played a pair of seeds. At an operator whose players have one
+/// device, all earlier sessions of the player end.
 ///
 /// # Errors
 /// [`Refusal::Unauthenticated`] when the token is unknown, used, expired or another agent's; [`Refusal::InvalidCurrency`] when
 /// the player has another, which leaves the token as it is; [`Refusal::Unavailable`].
-pub async fn sign_in(context: &Context, auth_token: &str, operator: &str, currency: &str) -> Result<Player, Refusal> {
+pub async fn sign_in(context: &Arc<Context>, auth_token: &str, operator: &str, currency: &str) -> Result<Player, Refusal> {
     let agent_id = AgentId::parse(operator).map_err(|_| Refusal::Unauthenticated)?;
+    // What cannot be a token of ours is not looked for.
+    if auth_token.len() != LAUNCH_TOKEN_LENGTH || !auth_token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Refusal::Unauthenticated);
+    }
     let agent = context.agent(&agent_id).await.map_err(unwritable)?.filter(|agent| agent.active);
     let agent = agent.ok_or(Refusal::Unauthenticated)?;
+    let _place = SIGN_IN_PLACES.try_acquire().map_err(|_| Refusal::Unavailable)?;
+    let _turn = SIGN_INS.acquire().await.map_err(|_| Refusal::Unavailable)?;
+    let (shared, token_hash, currency) = (Arc::clone(context), hash_of(auth_token), currency.to_owned());
+    // It goes on when the player has hung up: a store that was not told would let the other device play on.
+    let flow = context.spawn(async move { exchange(&shared, &agent, &token_hash, &currency).await });
+    flow.await.unwrap_or(Err(Refusal::Unavailable))
+}
+
+async fn exchange(context: &Context, agent: &Agent, token_hash: &[u8], currency: &str) -> Result<Player, Refusal> {
     let used = context
         .ledger
-        .run(async |connection| players::use_launch_token(connection, operator, &hash_of(auth_token), currency).await)
+        .run(async |connection| players::use_launch_token(connection, agent.agent_id.as_str(), token_hash, currency).await)
         .await;
     let (user_id, generation) = match used.map_err(unwritable)? {
         LaunchTokenUse::Used { user_id, generation } => (user_id, generation),
@@ -170,6 +199,15 @@ pub async fn sign_in(context: &Context, auth_token: &str, operator: &str, curren
         agent_id: agent.agent_id.clone(),
         user_id,
     };
+    let generation = if agent.one_device {
+        let raised = context
+            .ledger
+            .run(async |connection| players::next_generation(connection, &id).await)
+            .await;
+        raised.map_err(unwritable)?.ok_or(Refusal::Unauthenticated)?
+    } else {
+        generation
+    };
     let standing = first_seeds(context, &id)
         .await
         .map_err(unwritable)?
@@ -179,8 +217,12 @@ pub async fn sign_in(context: &Context, auth_token: &str, operator: &str, curren
         currency: standing.currency.clone(),
         generation,
     };
-    // A copy that could not be written is refilled by the first request.
-    let _ = write_standing(context, &player.id, &standing).await;
+    let written = write_standing(context, &player.id, &standing).await;
+    // A copy that could not be written is refilled by the first request; but one that is out of date would let the other
+    // device play on.
+    if agent.one_device && written.is_err() {
+        return Err(Refusal::Unavailable);
+    }
     context.note_activity(&player.id);
     Ok(player)
 }

@@ -1,11 +1,18 @@
-//! The player's balance, which the operator holds: asked of it each time, never kept.
+//! The player's balance, which the operator holds: asked of it, and shared for a second by all who ask for the same player.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
 
 use rust_decimal::Decimal;
+use tokio::sync::Mutex;
 
+use crate::game::player::PlayerId;
 use crate::ledger::calls;
 use crate::play::admission::admit;
 use crate::play::context::{Context, Player, call_timeout, endpoint};
 use crate::play::deliver::record_of;
+use crate::play::kept_answers::CHANGING_FOR;
 use crate::play::place_bet::unwritable;
 use crate::play::{Refusal, accounts};
 use crate::wallet::message::get_balance_message;
@@ -13,24 +20,53 @@ use crate::wallet::status::is_definite_refusal;
 use crate::wallet::{Action, Attempt, Outcome};
 
 /// What the operator says that the player has.
+#[derive(Clone, Debug)]
 pub struct Balance {
     pub currency: String,
     /// With the currency's decimals.
     pub balance: String,
 }
 
-/// Asks the operator for the balance, and audits the call.
+/// One player's last answer and when it came. Whoever asks while it is asked for waits for that answer.
+#[derive(Default)]
+pub struct SharedBalance(Mutex<Option<(Instant, Result<Balance, Refusal>)>>);
+
+/// The balance, as the operator tells it now or told it within the last second: a page that asks several times at once, or
+/// several pages, are one call.
 ///
 /// # Errors
 /// The gate's refusals, [`Refusal::AgentRejected`] with the operator's status, or [`Refusal::Unavailable`].
 pub async fn balance(context: &Context, player: &Player) -> Result<Balance, Refusal> {
     admit(context, player).await?;
+    let make = || Ok::<_, Infallible>(Arc::default());
+    let Ok(shared) = context.kept.balances.get_or_insert_with(&player.id, make);
+    let mut last = shared.0.lock().await;
+    if let Some((at, answer)) = last.as_ref()
+        && context.clock.elapsed_since(*at) < CHANGING_FOR
+    {
+        return answer.clone();
+    }
+    let answer = ask(context, player).await;
+    *last = Some((context.clock.monotonic(), answer.clone()));
+    answer
+}
+
+/// Forgets what was told of a player's balance: a bet or an end has changed it.
+pub fn forget(context: &Context, player: &PlayerId) {
+    context.kept.balances.remove(player);
+}
+
+/// Asks the operator, and audits the call.
+async fn ask(context: &Context, player: &Player) -> Result<Balance, Refusal> {
     let agent = context
         .agent(&player.id.agent_id)
         .await
         .map_err(unwritable)?
         .ok_or(Refusal::Unauthenticated)?;
     let endpoint = endpoint(&agent).ok_or(Refusal::GameDisabled)?;
+    let places = accounts::decimal_places(context, &agent, &player.currency).map_err(|_| Refusal::InvalidCurrency {
+        detail: "the game is no longer played in this currency".to_owned(),
+    })?;
     let message = get_balance_message(player.id.user_id.as_str());
     let call = context
         .wallet
@@ -52,13 +88,10 @@ pub async fn balance(context: &Context, player: &Player) -> Result<Balance, Refu
     match call.outcome {
         Outcome::Applied {
             balance: Some(balance), ..
-        } => {
-            let places = accounts::decimal_places(context, &agent, &player.currency).map_err(|_| Refusal::Unavailable)?;
-            Ok(Balance {
-                currency: player.currency.clone(),
-                balance: in_currency(&balance, places),
-            })
-        }
+        } => Ok(Balance {
+            currency: player.currency.clone(),
+            balance: in_currency(&balance, places),
+        }),
         Outcome::Declined { status } => Err(Refusal::AgentRejected { status }),
         // Only what an operator answers on purpose is passed on.
         Outcome::Unknown { status: Some(status), .. } if is_definite_refusal(&status) => Err(Refusal::AgentRejected { status }),

@@ -15,6 +15,7 @@ pub struct BetRequest {
     pub hazard_epoch: u64,
     pub user_seed: Option<String>,
     pub expected_commitment: Option<String>,
+    pub configuration_version: Option<i32>,
     pub idempotency_key: Option<String>,
 }
 
@@ -32,6 +33,10 @@ pub(super) struct Order {
 pub(super) fn validate(context: &Context, player: &Player, request: &BetRequest) -> Result<Order, Refusal> {
     if !context.settings.game.enabled {
         return Err(Refusal::GameDisabled);
+    }
+    let current = context.configuration.version;
+    if request.configuration_version.is_some_and(|named| named != current) {
+        return Err(Refusal::StaleConfig { current });
     }
     let game = &context.configuration.game;
     let difficulty: Difficulty = request.difficulty.parse().map_err(|_| Refusal::InvalidDifficulty)?;

@@ -22,9 +22,10 @@ use crate::ledger::sealing::Sealing;
 use crate::ledger::{Ledger, LedgerError, LedgerSettings, agents, configurations};
 use crate::live::{Live, LiveError, LiveSettings, RateLimit};
 use crate::play::deliver::Deliveries;
+use crate::play::kept_answers::{ABSENT_FOR, KeptAnswers};
 use crate::play::known_rounds::KnownRounds;
-use crate::play::record_mark::{self, Watch};
 use crate::play::leases::Leases;
+use crate::play::record_mark::{self, Watch};
 use crate::settings::{Secrets, Settings};
 use crate::wallet::message::GamePayload;
 use crate::wallet::{AgentEndpoint, BodyEncoding, WalletClient, WalletClientError, WalletSettings};
@@ -61,6 +62,8 @@ pub struct Context {
     pub known_rounds: KnownRounds,
     /// Whether the record is the one that was in use.
     pub record_watch: Watch,
+    /// What strangers ask for again and again, kept for a moment.
+    pub kept: KeptAnswers,
     /// Bounds the calls from the outbox in flight.
     pub deliveries: Deliveries,
     /// The rows of the outbox that this server is sending.
@@ -144,6 +147,7 @@ impl Context {
             main: Handle::current(),
             known_rounds: KnownRounds::default(),
             record_watch: Watch::default(),
+            kept: KeptAnswers::new(clock),
             deliveries: Deliveries::default(),
             leases: Leases::default(),
             agents: RwLock::default(),
@@ -204,8 +208,8 @@ impl Context {
     /// # Errors
     /// When the record does not have it or cannot be asked.
     pub async fn configuration(&self, version: i32) -> Result<Option<Arc<Configuration>>, LedgerError> {
-        if let Some(known) = self.configurations.read().unwrap_or_else(PoisonError::into_inner).get(&version) {
-            return Ok(Some(Arc::clone(known)));
+        if let Some(known) = self.known_configuration(version) {
+            return Ok(Some(known));
         }
         let content = self
             .ledger
@@ -223,13 +227,23 @@ impl Context {
         Ok(Some(configuration))
     }
 
-    /// An agent, from the cache or the record.
+    /// A configuration that was read before.
+    pub fn known_configuration(&self, version: i32) -> Option<Arc<Configuration>> {
+        let known = self.configurations.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&version).map(Arc::clone)
+    }
+
+    /// An agent, from the cache or the record. Names that are not known are asked for a few times a second and no more, whoever
+    /// asks: an agent that was just added is in the cache within five seconds at the latest.
     ///
     /// # Errors
     /// When the record cannot be asked.
     pub async fn agent(&self, agent_id: &AgentId) -> Result<Option<Arc<Agent>>, LedgerError> {
         if let Some(known) = self.agents.read().unwrap_or_else(PoisonError::into_inner).get(agent_id) {
             return Ok(Some(Arc::clone(known)));
+        }
+        if self.kept.unknown_agents.get(agent_id).is_some() || !self.kept.may_ask_for_unknown() {
+            return Ok(None);
         }
         let found = self
             .ledger
@@ -241,6 +255,8 @@ impl Context {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(agent_id.clone(), Arc::clone(agent));
+        } else {
+            self.kept.unknown_agents.put(agent_id.clone(), (), ABSENT_FOR);
         }
         Ok(found)
     }
@@ -257,6 +273,16 @@ impl Context {
         let fresh = all.into_iter().map(|agent| (agent.agent_id.clone(), Arc::new(agent))).collect();
         *self.agents.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
+    }
+
+    /// The agents known at this moment.
+    pub fn known_agents(&self) -> Vec<Arc<Agent>> {
+        self.agents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(Arc::clone)
+            .collect()
     }
 
     /// The ids of the agents known at this moment.

@@ -1,40 +1,57 @@
-//! Checking a round: the claim is recomputed under the configuration that it names, with what the record published.
+//! Checking a round: the claim is recomputed under the configuration that it names, and held against what the record published.
+//! Anybody may make a claim, so that few are looked at together and few wait; whoever comes beyond that comes again later.
+
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
 use crate::game::claim::RawClaim;
-use crate::game::hazards::Anchor;
-use crate::game::proof::{self, Proof, Publication};
+use crate::game::hazards::{Anchor, Epoch};
+use crate::game::proof::{self, Claim, Proof, Published};
+use crate::ledger::history;
 use crate::play::Refusal;
-use crate::play::context::Context;
+use crate::play::context::{Configuration, Context};
 use crate::play::hazards::anchor_of_epoch;
+use crate::play::kept_answers::ABSENT_FOR;
 use crate::play::place_bet::unwritable;
 
-/// The stored bytes of a configuration version.
+/// So many claims are verified at a time: each may cost seventeen thousand hashes.
+static VERIFICATIONS: Semaphore = Semaphore::const_new(2);
+/// So many are verified or wait for their turn.
+pub const MOST_CLAIMS: usize = 32;
+static PLACES: Semaphore = Semaphore::const_new(MOST_CLAIMS);
+
+/// A stored configuration version.
 ///
 /// # Errors
-/// [`Refusal::NotFound`] when there is no such version.
-pub async fn configuration_bytes(context: &Context, version: i32) -> Result<Vec<u8>, Refusal> {
-    let configuration = context.configuration(version).await.map_err(unwritable)?;
-    Ok(configuration
-        .ok_or(Refusal::NotFound {
-            what: "the configuration version",
-        })?
-        .game
-        .bytes()
-        .to_vec())
+/// [`Refusal::NotFound`] when there is no such version, [`Refusal::Unavailable`] when too many were asked for that there are not.
+pub async fn configuration(context: &Context, version: i32) -> Result<Arc<Configuration>, Refusal> {
+    const NOT_FOUND: Refusal = Refusal::NotFound {
+        what: "the configuration version",
+    };
+    if let Some(known) = context.known_configuration(version) {
+        return Ok(known);
+    }
+    if context.kept.unknown_versions.get(&version).is_some() {
+        return Err(NOT_FOUND);
+    }
+    if !context.kept.may_ask_for_unknown() {
+        return Err(Refusal::Unavailable);
+    }
+    let found = context.configuration(version).await.map_err(unwritable)?;
+    if found.is_none() {
+        context.kept.unknown_versions.put(version, (), ABSENT_FOR);
+    }
+    found.ok_or(NOT_FOUND)
 }
-
-/// So many claims are verified at a time; the others wait their turn.
-static VERIFICATIONS: Semaphore = Semaphore::const_new(2);
 
 /// Verifies a claim.
 ///
 /// # Errors
 /// [`Refusal::ValidationFailed`] naming the field that cannot be read, or the code of its own that the difficulty and the user
-/// seed have, [`Refusal::NotFound`] for an unknown configuration.
-pub async fn verify(context: &Context, claim: &RawClaim, configuration_version: Option<i32>) -> Result<Proof, Refusal> {
-    let mut claim = claim.parse().map_err(|error| match error.field {
+/// seed have, [`Refusal::NotFound`] for an unknown configuration, [`Refusal::Unavailable`] when too many claims wait.
+pub async fn verify(context: &Context, raw: &RawClaim) -> Result<Proof, Refusal> {
+    let mut claim = raw.parse().map_err(|error| match error.field {
         "difficulty" => Refusal::InvalidDifficulty,
         "userSeed" => Refusal::InvalidUserSeed,
         field => Refusal::ValidationFailed {
@@ -42,23 +59,38 @@ pub async fn verify(context: &Context, claim: &RawClaim, configuration_version: 
             detail: error.reason,
         },
     })?;
-    let version = configuration_version.unwrap_or(context.configuration.version);
-    let configuration = context.configuration(version).await.map_err(unwritable)?;
-    let configuration = configuration.ok_or(Refusal::NotFound {
-        what: "the configuration version",
-    })?;
-    if let Some(epoch) = claim.hazard_epoch {
-        let published = anchor_of_epoch(context, epoch.number()).await?;
-        claim.publication = published.and_then(|published| {
-            Some(Publication {
-                anchor: Anchor::parse(&published.anchor).ok()?,
-                at_unix_ms: u64::try_from(published.published_at.timestamp_millis()).ok()?,
-            })
-        });
-    }
-    // A claim about a chain may cost seventeen thousand hashes, and anybody may make one: not on a thread that serves players.
+    let _place = PLACES.try_acquire().map_err(|_| Refusal::Unavailable)?;
     let _turn = VERIFICATIONS.acquire().await.map_err(|_| Refusal::Unavailable)?;
+    let configuration = configuration(context, raw.config_version.unwrap_or(context.configuration.version)).await?;
+    add_what_was_published(context, &mut claim).await?;
+    // Not on a thread that serves players.
     tokio::task::spawn_blocking(move || proof::verify(&claim, &configuration.game))
         .await
         .map_err(|_| Refusal::Unavailable)
+}
+
+async fn add_what_was_published(context: &Context, claim: &mut Claim) -> Result<(), Refusal> {
+    if let Some(epoch) = claim.hazard_epoch {
+        claim.published = published(context, epoch).await?;
+    }
+    if claim.user_seed_fresh.is_some() {
+        // Whoever brings the server seed was shown it, or the seed is none of ours.
+        let commitment = claim.server_seed.commitment();
+        claim.recorded_fresh = context
+            .ledger
+            .run(async |connection| history::freshness(connection, commitment.as_str()).await)
+            .await
+            .map_err(unwritable)?;
+    }
+    Ok(())
+}
+
+async fn published(context: &Context, epoch: Epoch) -> Result<Published, Refusal> {
+    let Some(found) = anchor_of_epoch(context, epoch.number()).await? else {
+        return Ok(Published::Never);
+    };
+    Ok(Published::Anchor {
+        anchor: Anchor::parse(&found.anchor).map_err(|_| Refusal::Unavailable)?,
+        at_unix_ms: u64::try_from(found.published_at.timestamp_millis()).ok(),
+    })
 }

@@ -12,6 +12,7 @@ use crate::game::hazards::{Chain, Epoch, visible_hazards};
 use crate::ledger::{LedgerError, chains};
 use crate::live::{HazardRecord, LiveError, Publish};
 use crate::play::context::Context;
+use crate::play::kept_answers::{ABSENT_FOR, CHANGING_FOR, FOR_EVER};
 use crate::play::place_bet::unwritable;
 use crate::play::{Refusal, admission};
 
@@ -218,26 +219,50 @@ fn link_in(record: &HazardRecord, named_epoch: u64, now: Epoch) -> Option<String
 /// # Errors
 /// [`Refusal::NotFound`] for a day without a chain.
 pub async fn chain(context: &Context, date: NaiveDate) -> Result<ChainView, Refusal> {
+    const NOT_FOUND: Refusal = Refusal::NotFound {
+        what: "a hazard chain of this day",
+    };
+    if let Some(kept) = context.kept.chains.get(&date) {
+        return kept.ok_or(NOT_FOUND);
+    }
+    // Only today and tomorrow are ever published ahead; one day more for a clock that is slow.
+    let today = context.clock.now().date_naive();
+    let found = if date > today + Days::new(2) {
+        None
+    } else if date < today - Days::new(2) && !context.kept.may_ask_for_unknown() {
+        // Of days that are long over there are many, and whoever asks for all of them comes again.
+        return Err(Refusal::Unavailable);
+    } else {
+        read_chain(context, date).await?
+    };
+    let life = match &found {
+        None => ABSENT_FOR,
+        Some(view) if view.seed.is_some() => FOR_EVER,
+        Some(_) => CHANGING_FOR,
+    };
+    context.kept.chains.put(date, found.clone(), life);
+    found.ok_or(NOT_FOUND)
+}
+
+async fn read_chain(context: &Context, date: NaiveDate) -> Result<Option<ChainView>, Refusal> {
     let (published, today) = context
         .ledger
         .run(async |connection| Ok((chains::anchor(connection, date).await?, chains::today(connection).await?)))
         .await
         .map_err(unwritable)?;
-    let published = published.ok_or(Refusal::NotFound {
-        what: "a hazard chain of this day",
-    })?;
+    let Some(published) = published else { return Ok(None) };
     let day = u64::try_from(date.signed_duration_since(NaiveDate::default()).num_days()).unwrap_or_default();
     let seed = if date < today && is_over_for_redis(context, day).await {
         Some(last_link_of(context, date).await?)
     } else {
         None
     };
-    Ok(ChainView {
+    Ok(Some(ChainView {
         date,
         anchor: published.anchor,
         published_at: published.published_at,
         seed,
-    })
+    }))
 }
 
 /// While Redis cannot say what day it is, nothing is shown that would have to be hidden.
@@ -263,9 +288,16 @@ async fn last_link_of(context: &Context, date: NaiveDate) -> Result<String, Refu
 /// [`Refusal::Unavailable`] when the record cannot be used.
 pub async fn anchor_of_epoch(context: &Context, epoch: u64) -> Result<Option<chains::PublishedAnchor>, Refusal> {
     let Ok(epoch) = Epoch::new(epoch) else { return Ok(None) };
-    context
+    let day = epoch.day();
+    if let Some(kept) = context.kept.anchors.get(&day) {
+        return Ok(kept);
+    }
+    let found = context
         .ledger
-        .run(async |connection| chains::anchor(connection, date_of(epoch.day())).await)
+        .run(async |connection| chains::anchor(connection, date_of(day)).await)
         .await
-        .map_err(unwritable)
+        .map_err(unwritable)?;
+    let life = if found.is_some() { FOR_EVER } else { ABSENT_FOR };
+    context.kept.anchors.put(day, found.clone(), life);
+    Ok(found)
 }

@@ -13,6 +13,7 @@ pub mod fairness;
 pub mod hazards;
 pub mod health;
 pub mod history;
+pub mod kept_answers;
 pub mod known_rounds;
 pub mod leases;
 pub mod lobby;

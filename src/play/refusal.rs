@@ -34,6 +34,8 @@ pub enum Refusal {
     InvalidStepSequence { detail: String },
     #[error("the hazard epoch is no longer, or not yet, in force")]
     StaleHazardEpoch { epoch: u64, hazard_seed: String },
+    #[error("the bet names another configuration than version {current}, which is in force")]
+    StaleConfig { current: i32 },
     #[error("another server seed's commitment is in force")]
     StaleCommitment,
     #[error("another round is open than the one named")]

@@ -34,6 +34,8 @@ pub struct ServerSettings {
     pub workers: usize,
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
+    #[serde(deserialize_with = "networks")]
+    pub metrics_allow: Vec<IpNet>,
     #[serde(deserialize_with = "address")]
     pub frontend_url: Url,
     pub drain_delay_s: u64,

@@ -104,11 +104,15 @@ pub fn expected(route: Route, principal: Principal) -> Expected {
         | Route::Liveness
         | Route::Readiness
         | Route::Health
-        | Route::Metrics
         | Route::HazardChain
         | Route::Hazards
         | Route::Configuration
         | Route::Verify => Shown(200),
+        // They name operators.
+        Route::Metrics => match principal {
+            P::WrongAddress => Refused(403, "forbidden"),
+            _ => Shown(200),
+        },
         Route::Reader => Shown(308),
         // What counts is the one-time token. The other player brings the owner's, which is used; the namesake brings his own
         // under this agent's name; those who were signed out or came late bring what was good before; agents their certificate.

@@ -136,6 +136,7 @@ impl Builder {
         let endpoint = agent(&operator.callback_url());
         let row = Agent {
             agent_id: AgentId::parse("demo").expect("an agent id"),
+            one_device: false,
             certificate: "demo-cert".into(),
             signature_secret: None,
             callback_url: operator.callback_url(),

@@ -4,7 +4,7 @@ use faircross::game::claim::RawClaim;
 use faircross::game::configuration::GameConfiguration;
 use faircross::game::difficulty::Difficulty;
 use faircross::game::money::{Amount, Coefficient, MOST_DECIMAL_PLACES};
-use faircross::game::proof::verify;
+use faircross::game::proof::{Verdict, verify};
 use faircross::http::platform::limits;
 use serde_json::Value;
 
@@ -41,7 +41,9 @@ pub fn claims(input: &[u8]) -> bool {
     match raw.parse() {
         Ok(claim) => {
             let proof = verify(&claim, &GameConfiguration::embedded_default());
-            assert_eq!(proof.valid, proof.first_mismatch().is_none());
+            let is_wrong = proof.first_mismatch().is_some();
+            assert_eq!(proof.verdict == Verdict::Invalid, is_wrong);
+            assert_eq!(proof.valid, !is_wrong && proof.unchecked.is_empty());
             true
         }
         Err(error) => {

@@ -5,11 +5,12 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use faircross::clock::Clock;
+use faircross::game::claim::RawClaim;
 use faircross::game::player::{AgentId, PlayerId, UserId};
 use faircross::http::platform::fields::Fields;
 use faircross::http::platform::limits::{self, BetLimit};
 use faircross::http::tokens::SessionTokens;
-use faircross::http::{auth, body, fairness, round, seeds};
+use faircross::http::{auth, body, round, seeds};
 use faircross::play::context::Player;
 use faircross::wallet::answer::{self, Subject};
 use faircross::wallet::{Action, Attempt, KEPT_ANSWER_BYTES, Outcome};
@@ -112,7 +113,7 @@ pub fn request_bodies(input: &[u8]) -> bool {
         body::parse::<round::CashoutBody>(input).map(drop),
         body::parse::<seeds::SeedBody>(input).map(drop),
         body::parse::<auth::AuthBody>(input).map(drop),
-        body::parse::<fairness::VerifyBody>(input).map(drop),
+        body::parse::<RawClaim>(input).map(drop),
     ];
     let lane = field(input, "lineNumber");
     if answers[1].is_ok() {

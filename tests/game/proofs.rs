@@ -4,7 +4,9 @@ use faircross::game::configuration::GameConfiguration;
 use faircross::game::difficulty::Difficulty;
 use faircross::game::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed};
 use faircross::game::hazards::{Anchor, Chain, EPOCHS_PER_DAY, Epoch};
-use faircross::game::proof::{Claim, Publication, verify};
+use faircross::game::money::{Amount, Coefficient, payout};
+use faircross::game::proof::{Claim, ClaimedEnd, Published, Verdict, verify};
+use faircross::game::round::EndReason;
 
 /// A round that has ended, with everything that was shown of it.
 fn honest_claim() -> (Claim, GameConfiguration) {
@@ -21,14 +23,30 @@ fn honest_claim() -> (Claim, GameConfiguration) {
         difficulty: Difficulty::Hard,
         hazard_epoch: Some(epoch),
         anchor: Some(chain.anchor().clone()),
-        publication: Some(Publication {
+        published: Published::Anchor {
             anchor: chain.anchor().clone(),
-            at_unix_ms: epoch.starts_at_unix_ms() - 86_400_000,
-        }),
+            at_unix_ms: Some(epoch.starts_at_unix_ms() - 86_400_000),
+        },
         collision_columns: None,
         config_hash: Some(configuration.hash().to_owned()),
+        end: ClaimedEnd::default(),
+        user_seed_fresh: Some(true),
+        recorded_fresh: Some(true),
     };
-    claim.collision_columns = Some(verify(&claim, &configuration).collision_columns);
+    let columns = verify(&claim, &configuration).collision_columns;
+    let first = *columns.first().unwrap();
+    assert!(first > 0, "there is a lane to cash out on");
+    let coefficient = configuration.paytable(claim.difficulty).coefficient(0).unwrap();
+    let paid = payout(Amount::parse("10.00", 2).unwrap(), coefficient).unwrap();
+    claim.collision_columns = Some(columns);
+    claim.end = ClaimedEnd {
+        bet_amount: Some("10.00".to_owned()),
+        currency: Some("INR".to_owned()),
+        last_lane: Some(0),
+        reason: Some(EndReason::Cashout),
+        win_amount: Some(paid.format(2)),
+        coefficient: Some(coefficient),
+    };
     (claim, configuration)
 }
 
@@ -36,7 +54,12 @@ fn first_mismatch(change: impl FnOnce(&mut Claim)) -> Option<&'static str> {
     let (mut claim, configuration) = honest_claim();
     change(&mut claim);
     let proof = verify(&claim, &configuration);
-    assert_eq!(proof.valid, proof.first_mismatch().is_none());
+    let expected = if proof.first_mismatch().is_none() {
+        Verdict::Valid
+    } else {
+        Verdict::Invalid
+    };
+    assert_eq!((proof.verdict, proof.valid), (expected, expected == Verdict::Valid));
     proof.first_mismatch().map(|check| check.name)
 }
 
@@ -69,6 +92,15 @@ fn the_first_thing_that_does_not_match_is_named() {
         first_mismatch(|claim| claim.config_hash = Some("0".repeat(64))),
         Some("configuration_matches_hash")
     );
+    assert_eq!(
+        first_mismatch(|claim| claim.published = Published::Never),
+        Some("anchor_is_the_published_one"),
+        "a chain that nobody published"
+    );
+    assert_eq!(
+        first_mismatch(|claim| claim.recorded_fresh = Some(false)),
+        Some("user_seed_fresh_as_recorded")
+    );
     let columns = Some("collision_columns_match");
     assert_eq!(first_mismatch(|claim| claim.nonce = Nonce::new(13).unwrap()), columns);
     assert_eq!(
@@ -80,11 +112,54 @@ fn the_first_thing_that_does_not_match_is_named() {
 }
 
 #[test]
+fn an_end_and_a_payment_are_recomputed() {
+    for (what, name, change) in [
+        (
+            "a stake below the minimum",
+            "stake_is_allowed",
+            (|end| end.bet_amount = Some("0.50".to_owned())) as fn(&mut ClaimedEnd),
+        ),
+        ("a stake finer than the currency", "stake_is_allowed", |end| {
+            end.bet_amount = Some("10.001".to_owned())
+        }),
+        ("another currency", "stake_is_allowed", |end| end.currency = Some("XXX".to_owned())),
+        ("a lane behind a hazard", "end_follows_from_road", |end| end.last_lane = Some(20)),
+        ("a lane that is none", "end_follows_from_road", |end| end.last_lane = Some(-1)),
+        ("a hazard where there is none", "end_follows_from_road", |end| {
+            end.reason = Some(EndReason::Hazard)
+        }),
+        ("a win before the last lane", "end_follows_from_road", |end| {
+            end.reason = Some(EndReason::Win)
+        }),
+        ("another coefficient", "coefficient_matches", |end| {
+            end.coefficient = Coefficient::parse("1.19").ok()
+        }),
+        ("a minor unit less", "payout_matches", |end| {
+            end.win_amount = Some("11.79".to_owned())
+        }),
+        ("a payment finer than the currency", "payout_matches", |end| {
+            end.win_amount = Some("11.8001".to_owned())
+        }),
+        ("a larger stake", "payout_matches", |end| end.bet_amount = Some("100.00".to_owned())),
+    ] {
+        assert_eq!(first_mismatch(|claim| change(&mut claim.end)), Some(name), "{what}");
+    }
+    // A lane that no stake allows is wrong also where the stake is not told.
+    let untold = |claim: &mut Claim| {
+        (claim.end.bet_amount, claim.end.last_lane) = (None, Some(20));
+    };
+    assert_eq!(first_mismatch(untold), Some("end_follows_from_road"));
+}
+
+#[test]
 fn a_late_anchor_is_reported_and_is_not_wrong() {
     let (mut claim, configuration) = honest_claim();
     let day_begins_at_unix_ms = claim.hazard_epoch.unwrap().day() * 86_400_000;
     for (published_at, expected) in [(0, false), (90_000, true)] {
-        claim.publication.as_mut().unwrap().at_unix_ms = day_begins_at_unix_ms - 1 + published_at;
+        claim.published = Published::Anchor {
+            anchor: claim.anchor.clone().unwrap(),
+            at_unix_ms: Some(day_begins_at_unix_ms - 1 + published_at),
+        };
         let proof = verify(&claim, &configuration);
         let check = proof.checks.iter().find(|check| check.name == "anchor_published_in_time").unwrap();
         assert!(proof.valid && check.ok);
@@ -92,24 +167,76 @@ fn a_late_anchor_is_reported_and_is_not_wrong() {
     }
 }
 
+/// Nothing is wrong with a claim that says less, but it is not valid, and what is missing is named.
 #[test]
-fn a_claim_that_states_less_has_fewer_checks() {
+fn a_claim_that_says_less_is_incomplete() {
+    let beacon = "anchor_is_the_published_one";
+    for (what, missing, change) in [
+        (
+            "no commitment",
+            &["server_seed_matches_commitment"][..],
+            (|claim| claim.hashed_server_seed = None) as fn(&mut Claim),
+        ),
+        ("no configuration", &["configuration_matches_hash"], |claim| {
+            claim.config_hash = None
+        }),
+        ("no columns", &["collision_columns_match"], |claim| claim.collision_columns = None),
+        ("an anchor without an epoch", &[beacon], |claim| claim.hazard_epoch = None),
+        ("a verifier that knows no anchor", &[beacon], |claim| {
+            claim.published = Published::Unknown
+        }),
+        ("nothing of the beacon", &["hazard_seed_belongs_to_anchor", beacon], |claim| {
+            (claim.anchor, claim.hazard_epoch, claim.published) = (None, None, Published::Unknown);
+        }),
+        (
+            "no lane",
+            &["end_follows_from_road", "coefficient_matches", "payout_matches"],
+            |claim| claim.end.last_lane = None,
+        ),
+        ("no coefficient", &["coefficient_matches"], |claim| claim.end.coefficient = None),
+        ("no payment", &["payout_matches"], |claim| claim.end.win_amount = None),
+        (
+            "no stake",
+            &["stake_is_allowed", "end_follows_from_road", "coefficient_matches", "payout_matches"],
+            |claim| claim.end.bet_amount = None,
+        ),
+        ("a freshness that no record knows", &["user_seed_fresh_as_recorded"], |claim| {
+            claim.recorded_fresh = None
+        }),
+    ] {
+        let (mut claim, configuration) = honest_claim();
+        change(&mut claim);
+        let proof = verify(&claim, &configuration);
+        let unchecked: Vec<&str> = proof.unchecked.iter().map(|missing| missing.name).collect();
+        assert_eq!((proof.verdict, proof.valid), (Verdict::Incomplete, false), "{what}");
+        assert_eq!(unchecked, missing, "{what}");
+    }
     let (mut claim, configuration) = honest_claim();
-    assert_eq!(verify(&claim, &configuration).checks.len(), 7);
-    claim.hazard_epoch = None;
-    assert_eq!(verify(&claim, &configuration).checks.len(), 6);
     claim.anchor = None;
-    assert_eq!(
-        verify(&claim, &configuration).checks.len(),
-        5,
+    assert!(
+        verify(&claim, &configuration).valid,
         "the seed is held against the published anchor"
     );
-    claim.publication = None;
-    (claim.hashed_server_seed, claim.anchor, claim.collision_columns, claim.config_hash) = (None, None, None, None);
-    let proof = verify(&claim, &configuration);
-    assert_eq!((proof.checks.len(), proof.valid), (1, true));
-    let rendered = serde_json::to_value(&proof).unwrap();
+}
+
+#[test]
+fn a_proof_is_written_as_the_contract_says() {
+    let (claim, configuration) = honest_claim();
+    let rendered = serde_json::to_value(verify(&claim, &configuration)).unwrap();
     let mut fields: Vec<&String> = rendered.as_object().unwrap().keys().collect();
     fields.sort();
-    assert_eq!(fields, ["checks", "collisionColumns", "hashedServerSeed", "roundKey", "valid"]);
+    let expected = [
+        "checks",
+        "collisionColumns",
+        "hashedServerSeed",
+        "roundKey",
+        "unchecked",
+        "valid",
+        "verdict",
+    ];
+    assert_eq!(fields, expected);
+    assert_eq!(
+        (&rendered["verdict"], &rendered["unchecked"]),
+        (&"valid".into(), &serde_json::json!([]))
+    );
 }

@@ -40,14 +40,16 @@ fn rounds() {
     let rounds = vectors["rounds"].as_array().unwrap();
     assert!(rounds.len() >= 60);
     for round in rounds {
-        let raw: RawClaim = serde_json::from_value(round.clone()).unwrap();
+        let mut stated = round.clone();
+        stated.as_object_mut().unwrap().remove("roundKey");
+        let raw: RawClaim = serde_json::from_value(stated).unwrap();
         let claim = raw.parse().unwrap();
         let key = round_key(&claim.server_seed, &claim.user_seed, claim.nonce, &claim.hazard_seed);
         assert_eq!(hex::encode(key), text(round, "roundKey"));
         let thresholds = configuration.paytable(claim.difficulty).thresholds();
         assert_eq!(collision_columns(&key, thresholds), bytes(&round["collisionColumns"]));
         let proof = verify(&claim, &configuration);
-        assert!(proof.valid);
+        assert_eq!(proof.first_mismatch(), None);
         assert_eq!(proof.hashed_server_seed, text(round, "hashedServerSeed"));
         assert_eq!(proof.round_key, text(round, "roundKey"));
         assert_eq!(json!(proof.collision_columns), round["collisionColumns"]);

@@ -292,7 +292,7 @@ impl World {
             "--callback-url",
             callback_url,
         ];
-        arguments.extend(["--allow-ip", "127.0.0.1", "--currency", "INR"]);
+        arguments.extend(["--allow-ip", "127.0.0.1", "--currency", "INR", "--allow-published-certificate"]);
         arguments.extend(more);
         let (status, text) = self.command(&arguments).await;
         assert_eq!(status, 0, "{text}");

@@ -13,31 +13,44 @@ use super::{PATIENCE, Report};
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::commands::agent_enquiry::{NOBODY, enquire};
+use crate::game::configuration::GameConfiguration;
 use crate::ledger::sealing::{Sealing, certificate_row};
 use crate::ledger::{Ledger, agents};
-use crate::play::context::{endpoint, ledger_settings, wallet_settings};
+use crate::play::context::{endpoint, ledger_settings, read_configuration, wallet_settings};
 use crate::settings::{Environment, Secrets, Settings};
 use crate::wallet::{WalletClient, check_callback_url};
 
 pub(super) async fn check(
     report: &mut Report,
-    allow_private: bool,
+    settings: &Settings,
     secrets: Option<&Secrets>,
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
-    let agents: Vec<AgentRow> =
-        query_as("select agent_id, certificate_sealed, callback_url, allowed_addresses from agents where active order by agent_id")
-            .fetch_all(connection)
-            .await?;
+    let agents: Vec<AgentRow> = query_as(
+        "select agent_id, certificate_sealed, callback_url, allowed_addresses, currencies from agents where active order by agent_id",
+    )
+    .fetch_all(connection)
+    .await?;
     if agents.is_empty() {
         report.warn("agents", "none: nobody can play", "add an operator with `faircross agent add`");
     }
     if let Some(secrets) = secrets {
         check_sealing(report, secrets, &agents);
     }
+    // A configuration that cannot be read is told of by itself.
+    let game = read_configuration(settings).ok();
     for agent in agents {
+        if let Some(game) = &game {
+            check_currencies(report, &agent, game);
+        }
         check_addresses(report, &agent.agent_id, &agent.allowed_addresses);
-        check_callback(report, &agent.agent_id, &agent.callback_url, allow_private).await;
+        check_callback(
+            report,
+            &agent.agent_id,
+            &agent.callback_url,
+            settings.wallet.allow_private_callbacks,
+        )
+        .await;
     }
     Ok(())
 }
@@ -48,6 +61,29 @@ struct AgentRow {
     certificate_sealed: Vec<u8>,
     callback_url: String,
     allowed_addresses: Vec<String>,
+    currencies: Vec<String>,
+}
+
+fn check_currencies(report: &mut Report, agent: &AgentRow, game: &GameConfiguration) {
+    let lost: Vec<&str> = agent
+        .currencies
+        .iter()
+        .map(String::as_str)
+        .filter(|code| game.currency(code).is_none())
+        .collect();
+    if !lost.is_empty() {
+        report.warn(
+            format!("agent {} currencies", agent.agent_id),
+            format!(
+                "the game is no longer played in {}: launches of its players are refused (1004)",
+                lost.join(", ")
+            ),
+            format!(
+                "put it back into the game's configuration, or leave it out: `faircross agent add --agent-id {} ...`",
+                agent.agent_id
+            ),
+        );
+    }
 }
 
 /// A server with another sealing key than the one that this database was written with can open no seed and call no operator.

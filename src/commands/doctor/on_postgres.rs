@@ -60,7 +60,7 @@ async fn ask_everything(
     report.clock("postgres clock", ahead_ms(there, before, clock.now().timestamp_millis()));
     check_oldest_transaction(report, connection).await?;
     if check_migrations(report, connection).await? {
-        on_agents::check(report, settings.wallet.allow_private_callbacks, secrets, connection).await?;
+        on_agents::check(report, settings, secrets, connection).await?;
     }
     Ok(())
 }

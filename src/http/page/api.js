@@ -4,6 +4,8 @@
 // lane, so a repeat returns what the first one did.
 
 const SESSION_KEY = "faircross.session";
+// The launch link from which the session came. It is used up, so that nobody can do anything with it.
+const LINK_KEY = "faircross.launchLink";
 const ANSWER_TIMEOUT_MS = 15_000;
 const REPEAT_PATIENCE_MS = 25_000;
 const FIRST_REPEAT_AFTER_MS = 350;
@@ -38,16 +40,28 @@ export function isSignedIn() {
   return sessionStorage.getItem(SESSION_KEY) !== null;
 }
 
+/** Whether this tab's session came from this very launch link: opened again, it is used up, and the session is as good as before. */
+export function cameFrom(link) {
+  return isSignedIn() && sessionStorage.getItem(LINK_KEY) === nameOf(link);
+}
+
+function nameOf({ authToken, operatorId }) {
+  return `${operatorId} ${authToken}`;
+}
+
 /** Forgets the session of this tab. */
 export function signOut() {
   sessionStorage.removeItem(SESSION_KEY);
+  sessionStorage.removeItem(LINK_KEY);
 }
 
 /** Exchanges the launch url's one-time token for a session. */
-export async function signIn({ authToken, operatorId, currency, gameMode }) {
+export async function signIn(link) {
+  const { authToken, operatorId, currency, gameMode } = link;
   const body = { auth_token: authToken, operator: operatorId, currency, game_mode: gameMode };
   const answer = await callOnce("POST", "/api/auth", { body });
   sessionStorage.setItem(SESSION_KEY, answer.result);
+  sessionStorage.setItem(LINK_KEY, nameOf(link));
 }
 
 /** Calls until there is an answer or patience runs out; a Problem that is final is thrown at once. */

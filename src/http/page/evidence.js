@@ -3,7 +3,7 @@
 // what makes the check independent, because the server cannot change them afterwards.
 
 import { LostAnswer, Problem, bytesOf, call } from "./api.js";
-import { placeOfEpoch } from "./verify.js";
+import { isEpoch, placeOfEpoch } from "./verify.js";
 
 const NOTES_KEY = "faircross.notedBeforeBet";
 const MOST_NOTES = 200;
@@ -27,17 +27,22 @@ function readNotes() {
   }
 }
 
-/** Gathers evidence for a claim; what cannot be had is left out, and the check says so. */
+/** Gathers evidence for a claim; what cannot be had is left out, and the check says so. That nothing was published is evidence too. */
 export async function gatherEvidence(claim, betId) {
   const [configurationBytes, publishedDay] = await Promise.all([
     claim.configVersion === null ? null : ifAvailable(bytesOf(`/api/fairness/config/${encodeURIComponent(claim.configVersion)}`)),
-    claim.hazardEpoch === null ? null : ifAvailable(dayOf(Number(claim.hazardEpoch))),
+    !isEpoch(claim.hazardEpoch) ? null : ifAvailable(dayOf(Number(claim.hazardEpoch)).catch(neverPublished)),
   ]);
   return { configurationBytes, publishedDay, witness: readNotes()[betId] ?? null };
 }
 
 function dayOf(epoch) {
   return call("GET", `/api/hazards/chain/${placeOfEpoch(epoch).date}`, { patienceMs: CHAIN_PATIENCE_MS });
+}
+
+function neverPublished(failure) {
+  if (failure instanceof Problem && failure.status === 404) return { anchor: null };
+  throw failure;
 }
 
 async function ifAvailable(answer) {

@@ -2,7 +2,7 @@
 // to the server and the answers into what is seen on the road. The server alone decides; while an answer is out, no
 // other move can be made, and what is shown as standing is computed exactly as the server does, in minor units.
 
-import { LostAnswer, Problem, call, isSignedIn, pause, signIn, signOut } from "./api.js";
+import { LostAnswer, Problem, call, cameFrom, isSignedIn, pause, signIn, signOut } from "./api.js";
 import { Controls } from "./controls.js";
 import { loadDrawings } from "./elements.js";
 import { noteBet } from "./evidence.js";
@@ -44,9 +44,11 @@ async function start() {
   startSeeds();
   const launch = launchParameters();
   if (launch) {
-    signOut();
-    forgetUnansweredBet();
-    await signIn(launch);
+    if (!cameFrom(launch)) {
+      signOut();
+      forgetUnansweredBet();
+      await signIn(launch);
+    }
     history.replaceState(null, "", location.pathname);
   }
   if (!isSignedIn()) return showDemonstration();

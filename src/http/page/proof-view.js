@@ -10,19 +10,27 @@ const MARKS = new Map([
   [null, { name: "dash", className: "check-open", spoken: "not checked" }],
 ]);
 
+// A check's name as a reader takes it in: "payout_matches" is "Payout matches".
+function titleOf(name) {
+  return (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
+}
+
 /** The result of checkRound as an element. */
 export function proofView(result, claim, lanes) {
-  const view = element("div", "proof", verdict(result), element("ul", "checks", ...result.checks.map(checkLine)));
+  const open = result.unchecked.map(({ name, why }) => ({ name, ok: null, detail: why }));
+  const view = element("div", "proof", verdict(result), element("ul", "checks", ...[...result.checks, ...open].map(checkLine)));
   if (result.road) {
-    view.append(strip(result.road.collisionColumns, lanes, claim.outcome), shell(claim), roundKeyLine(result.road.roundKey));
+    view.append(strip(result.road.collisionColumns, lanes, claim.lastLane), shell(claim), roundKeyLine(result.road.roundKey));
   }
   return view;
 }
 
-function verdict({ valid, firstMismatch }) {
-  const [tone, mark, line] = valid ? ["ok", "tick", "This round is what its seeds say."]
-    : firstMismatch ? ["bad", "cross", `Does not match: ${firstMismatch.name.toLowerCase()}.`]
-      : ["open", "dash", "Nothing contradicts it, but there was no commitment to compare with."];
+function verdict({ verdict: reached, firstMismatch }) {
+  const [tone, mark, line] = {
+    valid: ["ok", "tick", "Valid: this round is what its seeds say."],
+    invalid: ["bad", "cross", `Invalid: ${titleOf(firstMismatch?.name ?? "").toLowerCase()}.`],
+    incomplete: ["open", "dash", "Incomplete: nothing is wrong, but not everything could be checked."],
+  }[reached];
   const box = element("p", `verdict verdict-${tone}`, sprite(mark), element("strong", "", line));
   box.setAttribute("role", "status");
   return box;
@@ -31,14 +39,14 @@ function verdict({ valid, firstMismatch }) {
 function checkLine({ name, ok, detail }) {
   const mark = MARKS.get(ok);
   return element("li", `check ${mark.className}`, sprite(mark.name),
-    element("span", "check-name", name, element("span", "spoken", `: ${mark.spoken}`)), element("span", "check-detail", detail));
+    element("span", "check-name", titleOf(name), element("span", "spoken", `: ${mark.spoken}`)), element("span", "check-detail", detail));
 }
 
 // The whole road at a glance: one cell per lane, hazards marked, and the lane on which the round ended.
-function strip(hazardColumns, lanes, outcome) {
+function strip(hazardColumns, lanes, lastLane) {
   const hazards = new Set(hazardColumns);
   const cells = Array.from({ length: lanes }, (_, column) => {
-    const isEnd = outcome !== null && outcome.lastLane === column;
+    const isEnd = lastLane === column;
     return element("span", `cell${hazards.has(column) ? " cell-hazard" : ""}${isEnd ? " cell-end" : ""}`, String(column));
   });
   const row = element("div", "strip", ...cells);

@@ -4,7 +4,7 @@
 
 import { element, loadDrawings } from "./elements.js";
 import { gatherEvidence } from "./evidence.js";
-import { checkRound, claimFrom } from "./proof.js";
+import { checkRound, claimFrom, readDocument } from "./proof.js";
 import { proofView } from "./proof-view.js";
 
 const FIELDS = ["serverSeed", "hashedServerSeed", "userSeed", "nonce", "hazardSeed", "difficulty", "hazardEpoch", "anchor"];
@@ -38,15 +38,13 @@ if (location.hash.length > 1) {
 function take(text) {
   pasted = null;
   if (text.trim() === "") return;
-  try {
-    pasted = JSON.parse(text);
-  } catch (unreadable) {
-    return complain(`This is not JSON: ${unreadable.message}`);
-  }
-  if (typeof pasted !== "object" || pasted === null || Array.isArray(pasted)) return complain("A round is one JSON object.");
+  const { document: read, problem } = readDocument(text);
+  if (problem) return complain(problem);
+  pasted = read;
   const claim = claimFrom(pasted);
   for (const field of FIELDS) form.elements[field].value = claim[field] ?? "";
-  form.elements.collisionColumns.value = claim.collisionColumns?.join(", ") ?? "";
+  const { collisionColumns } = claim;
+  form.elements.collisionColumns.value = Array.isArray(collisionColumns) ? collisionColumns.join(", ") : "";
   verify();
 }
 
@@ -59,8 +57,11 @@ async function verify() {
 
 function claimOfForm() {
   const claim = claimFrom(pasted ?? {});
-  for (const field of FIELDS) claim[field] = form.elements[field].value.trim();
-  claim.hazardEpoch = /^\d{1,12}$/.test(claim.hazardEpoch) ? Number(claim.hazardEpoch) : null;
+  // A field as it was pasted keeps its type, so that what is not a text is refused; a changed one is the text that was typed.
+  for (const field of FIELDS) {
+    const typed = form.elements[field].value.trim();
+    if (typed !== String(claim[field] ?? "")) claim[field] = typed === "" ? null : typed;
+  }
   const columns = form.elements.collisionColumns.value.trim();
   const isMentioned = columns !== "" || Array.isArray(claim.collisionColumns);
   claim.collisionColumns = isMentioned ? columns.split(/[\s,]+/).filter(Boolean).map(Number) : null;

@@ -17,6 +17,8 @@ import { hex, hmacSha256, keystreamWords, sha256, sha256Text } from "./hash.js";
 export const EPOCHS_PER_DAY = 17_280;
 export const EPOCH_MS = 5_000;
 
+// The last moment of the language's calendar.
+const LAST_MOMENT_MS = 8.64e15;
 const WORD_RANGE = 2n ** 64n;
 const LARGEST_NONCE = 2n ** 53n - 1n;
 const SEED_PATTERN = /^[0-9a-f]{64}$/;
@@ -35,6 +37,7 @@ export const PUBLISHED_CONFIGURATION = {
     DAREDEVIL: { hazards: 7, coefficients: row("1.44 2.21 3.45 5.53 9.09 15.30 26.78 48.70 92.54 185.08 391.25 894.28 2235.72 "
       + "6096.15 18960.33 72432.75 379632.82 3608855.25") },
   },
+  currencies: [{ code: "INR", decimalPlaces: 2, minBetAmount: "1.00", maxBetAmount: "150.00", betStep: "0.01", maxWinAmount: "20000.00" }],
 };
 
 function row(text) {
@@ -120,6 +123,22 @@ export function anchorOf(hazardSeed, indexInDay) {
   let link = hazardSeed;
   for (let steps = 0; steps <= indexInDay; steps += 1) link = sha256Text(link);
   return link;
+}
+
+/** Which link of a day's chain a seed is, by the chain's anchor; null when it is none. */
+export function indexUnder(hazardSeed, anchor) {
+  let link = hazardSeed;
+  for (let index = 0; index < EPOCHS_PER_DAY; index += 1) {
+    link = sha256Text(link);
+    if (link === anchor) return index;
+  }
+  return null;
+}
+
+/** Whether this is the number of an epoch, as an integer or its decimal text, of a day that a calendar has. */
+export function isEpoch(value) {
+  const isWritten = Number.isSafeInteger(value) || (typeof value === "string" && /^(0|[1-9]\d{0,15})$/.test(value));
+  return isWritten && Number(value) >= 0 && Number(value) * EPOCH_MS <= LAST_MOMENT_MS;
 }
 
 /** Which link of its day's chain an epoch uses, and that day as yyyy-mm-dd (UTC). */

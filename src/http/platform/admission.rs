@@ -1,6 +1,7 @@
-//! Who may call as an operator: the agent must exist (1035), the caller's address must be on its list (1029), and the
-//! certificate must be the agent's (1027). The address comes before the certificate, so that a stranger elsewhere cannot use
-//! the answers to try certificates; the certificate is compared in constant time.
+//! Who may call as an operator: the caller's address must be on the agent's list (1029), the certificate must be the agent's
+//! (1027), and the agent must be open (1035). The address comes first, and an agent that does not exist has no address: a
+//! stranger elsewhere learns neither which operators there are nor whether a certificate is right. The certificate is compared
+//! in constant time.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -49,7 +50,7 @@ impl FromRequest for Operator {
 async fn admitted(context: &Context, fields: &Fields, address: Option<IpAddr>) -> Result<Arc<Agent>, Denied> {
     let agent_id = fields.required("agentId")?;
     let certificate = fields.required("cert")?;
-    let agent = agent(context, agent_id).await?.ok_or(Status::InvalidAgentId)?;
+    let agent = agent(context, agent_id).await?.ok_or(Status::AddressNotAllowed)?;
     check(&agent, certificate, address)?;
     Ok(agent)
 }
@@ -57,11 +58,16 @@ async fn admitted(context: &Context, fields: &Fields, address: Option<IpAddr>) -
 fn check(agent: &Agent, certificate: &str, address: Option<IpAddr>) -> Result<(), Denied> {
     let is_listed = |address: IpAddr| agent.allowed_addresses.iter().any(|network| network.contains(&address));
     if !address.is_some_and(is_listed) {
+        // The answer is the same for whoever is no operator at all; the people who run the house can tell the two apart.
+        tracing::info!(agent_id = %agent.agent_id, ?address, "a call in an operator's name came from an address that is not on its list");
         return Err(Status::AddressNotAllowed.into());
     }
     let is_certificate = agent.certificate.expose_secret().as_bytes().ct_eq(certificate.as_bytes());
     if !bool::from(is_certificate) {
         return Err(Status::InvalidCertificate.into());
+    }
+    if !agent.active {
+        return Err(Status::InvalidAgentId.into());
     }
     Ok(())
 }
@@ -82,6 +88,7 @@ mod tests {
             allowed_addresses: vec!["192.0.2.0/24".parse().expect("a network")],
             currencies: vec!["INR".to_owned()],
             frontend_url: None,
+            one_device: false,
             active: true,
         };
         let address = address.map(|text| text.parse().expect("an address"));

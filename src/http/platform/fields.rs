@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Denied, Status};
-use crate::game::player::UserId;
+use crate::{game::player::UserId, http::body::EachNameOnce};
 
 /// What every request of an operator carries.
 #[derive(ToSchema)]
@@ -27,15 +27,20 @@ impl Fields {
     /// Reads a body by its content type.
     ///
     /// # Errors
-    /// 1036 for another type, a body that is not what it says, or a name that stands twice.
+    /// 1036 for another type, a body that is not what it says, a name that stands twice, or a value with a character that cannot
+    /// be stored (U+0000).
     pub fn parse(content_type: &str, body: &[u8]) -> Result<Self, Denied> {
-        if content_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let fields = if content_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             Self::from_form(body)
         } else if content_type.eq_ignore_ascii_case("application/json") {
             Self::from_json(body)
         } else {
             Err(Denied::about(Status::InvalidParameters, "Content-Type"))
+        }?;
+        if fields.0.values().any(|value| value.contains('\0')) {
+            return Err(Status::InvalidParameters.into());
         }
+        Ok(fields)
     }
 
     fn from_form(body: &[u8]) -> Result<Self, Denied> {
@@ -50,7 +55,8 @@ impl Fields {
 
     /// Texts as they are, null as absent, everything else as its JSON text.
     fn from_json(body: &[u8]) -> Result<Self, Denied> {
-        let object: BTreeMap<String, &RawValue> = serde_json::from_slice(body).map_err(|_| Denied::from(Status::InvalidParameters))?;
+        let EachNameOnce(object): EachNameOnce<&RawValue> =
+            serde_json::from_slice(body).map_err(|_| Denied::from(Status::InvalidParameters))?;
         let texts = object
             .into_iter()
             .filter(|(_, value)| value.get() != "null")
@@ -148,6 +154,12 @@ mod tests {
         assert_eq!(code("text/plain", "a=b"), Err("1036"));
         assert_eq!(code("application/json", "[1]"), Err("1036"));
         assert_eq!(code("application/x-www-form-urlencoded", "cert=a&cert=b"), Err("1036"));
+        assert_eq!(code("application/json", r#"{"cert":"a","cert":"a"}"#), Err("1036"));
+        assert_eq!(code("application/x-www-form-urlencoded", "currency=IN%00R"), Err("1036"));
+        assert_eq!(
+            code("application/json", &["{\"currency\":\"IN", "\\", "u0000R\"}"].concat()),
+            Err("1036")
+        );
         let fields = Fields::parse("application/json", br#"{"userId":"Not One","language":"<b>"}"#).expect("fields");
         assert_eq!(fields.user_id().map_err(|denied| denied.code()), Err("1000"));
         assert_eq!(fields.language().map_err(|denied| denied.code()), Err("1036"));

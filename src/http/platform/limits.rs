@@ -3,8 +3,6 @@
 //! it (but not one about winnings), or named betLimit. `limitId` names prepared sets of limits at other games and is no
 //! amount: a text with nothing else is accepted and leaves the game's own maximum in force.
 
-use std::collections::BTreeMap;
-
 use actix_web::{post, web, web::Json};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,6 +11,7 @@ use utoipa::ToSchema;
 use super::{Denied, PlatformErrors, Status, StatusAnswer, admission::Operator, fields};
 use crate::{
     game::money::Amount,
+    http::body::EachNameOnce,
     play::{
         accounts::{self, AccountError},
         context::Context,
@@ -139,7 +138,7 @@ fn collect(json: &RawValue, is_role: bool, depth_left: usize, largest: &mut Opti
     let depth_left = depth_left.checked_sub(1)?;
     match json.get().as_bytes().first()? {
         b'{' => {
-            let object: BTreeMap<String, &RawValue> = serde_json::from_str(json.get()).ok()?;
+            let EachNameOnce(object): EachNameOnce<&RawValue> = serde_json::from_str(json.get()).ok()?;
             object
                 .iter()
                 .try_for_each(|(name, value)| collect(value, is_maximum(name), depth_left, largest))
@@ -253,6 +252,7 @@ mod tests {
     #[test]
     fn broken_and_bottomless_texts_are_refused() {
         assert!(parse("{\"A\":").is_err());
+        assert!(parse(r#"{"A":{"maxbet":5,"maxbet":500}}"#).is_err(), "a name that stands twice");
         assert!(parse(&format!("{}{}", "[".repeat(9), "]".repeat(9))).is_err());
     }
 

@@ -1,0 +1,97 @@
+// The part of a proof that is about money: did the round end as its road allows, and was exactly that paid? The end follows
+// from the road: a hazard ends the round on the first hazard lane, and every payment is for a lane before that, at that
+// lane's coefficient, rounded down.
+
+import { formatAmount, hundredths, lastPlayableLane, winnings } from "./money.js";
+import { paytableOf } from "./verify.js";
+
+const LARGEST_AMOUNT = 2n ** 53n - 1n;
+const MOST_DECIMALS = 4;
+const PAID = new Set(["win", "cashout", "deadline"]);
+const REASONS = new Set([...PAID, "hazard", "void", "cancelled", "refused"]);
+
+// The minor units of an amount in its one spelling, or null.
+function exactAmount(text, decimalPlaces) {
+  const parts = /^(0|[1-9]\d*)(?:\.(\d+))?$/.exec(text);
+  const fraction = parts?.[2] ?? "";
+  if (!parts || fraction.length > decimalPlaces) return null;
+  const minor = BigInt(parts[1] + fraction.padEnd(decimalPlaces, "0"));
+  return minor <= LARGEST_AMOUNT ? minor : null;
+}
+
+/** Checks stake, end, coefficient and payment of a claim; `columns` is the road that its seeds give. */
+export function checkEnd(claim, columns, configuration, add, miss) {
+  const rules = (configuration.currencies ?? []).find(({ code }) => code === claim.currency) ?? null;
+  const paytable = paytableOf(configuration, claim.difficulty);
+  const stake = checkStake(claim, rules, configuration, add, miss);
+  const ended = checkReason(claim, columns, paytable, stake, rules, add, miss);
+  checkCoefficient(claim, ended, add, miss);
+  checkPayment(claim, ended, rules, add, miss);
+}
+
+function checkStake(claim, rules, configuration, add, miss) {
+  const name = "stake_is_allowed";
+  const unreadable = ["betAmount", "winAmount"].find((field) => claim[field] !== null && exactAmount(claim[field], MOST_DECIMALS) === null);
+  if (unreadable) return void add(name, false, `${unreadable}: is no plain amount`);
+  if (claim.currency === null) return void miss(name, "the claim does not have both betAmount and currency");
+  if (!configuration.currencies) return void miss(name, "the configuration at hand says nothing of currencies");
+  if (!rules) return void add(name, false, "the configuration does not have the currency");
+  if (claim.betAmount === null) return void miss(name, "the claim does not have both betAmount and currency");
+  const amount = (text) => exactAmount(text, rules.decimalPlaces);
+  const stake = amount(claim.betAmount);
+  const isAllowed = stake !== null && stake >= amount(rules.minBetAmount) && stake <= amount(rules.maxBetAmount)
+    && stake % amount(rules.betStep) === 0n;
+  add(name, isAllowed, `from ${rules.minBetAmount} to ${rules.maxBetAmount} in steps of ${rules.betStep} ${rules.code}; the record says ${claim.betAmount}`);
+  return isAllowed ? stake : undefined;
+}
+
+// What the road gives for the claimed end: { coefficient, payout }, or undefined.
+function checkReason(claim, columns, paytable, stake, rules, add, miss) {
+  const name = "end_follows_from_road";
+  const { endReason, lastLane } = claim;
+  if (endReason !== null && !REASONS.has(endReason)) return void add(name, false, `endReason: "${endReason}" is no reason for which a round ends`);
+  if (endReason === null || lastLane === null) return void miss(name, "the claim does not have both endReason and lastLane");
+  const firstHazard = columns[0] ?? Infinity;
+  const { coefficients } = paytable;
+  const anyStake = { coefficients, firstHazard, maxLane: null };
+  if (stake === undefined) {
+    if (!isAllowed(endReason, lastLane, anyStake)) return void add(name, false, `no stake allows "${endReason}" on column ${lastLane} of this road`);
+    return void miss(name, "without an allowed stake the last playable lane is not known");
+  }
+  const maxLane = lastPlayableLane(stake, coefficients, exactAmount(rules.maxWinAmount, rules.decimalPlaces));
+  const ok = maxLane >= 0 && isAllowed(endReason, lastLane, { coefficients, firstHazard, maxLane });
+  const first = columns.length > 0 ? `the first hazard of these seeds is on column ${firstHazard}` : "these seeds have no hazard";
+  add(name, ok, `"${endReason}" on column ${lastLane}; ${first}`);
+  if (!ok) return undefined;
+  if (!PAID.has(endReason)) return { coefficient: "0.00", payout: 0n };
+  return { coefficient: coefficients[lastLane], payout: winnings(stake, coefficients[lastLane]) };
+}
+
+function isAllowed(endReason, lane, { coefficients, firstHazard, maxLane }) {
+  const last = maxLane ?? coefficients.length - 1;
+  const canStand = lane >= 0 && lane <= last && lane < firstHazard;
+  switch (endReason) {
+    case "hazard": return lane === firstHazard && lane <= last;
+    case "win": return canStand && (maxLane === null || lane === maxLane);
+    case "cashout": case "deadline": return canStand;
+    case "void": return lane === -1 || canStand;
+    default: return lane === -1;
+  }
+}
+
+function checkCoefficient(claim, ended, add, miss) {
+  const name = "coefficient_matches";
+  if (claim.coeff === null) return miss(name, "the claim has no coeff");
+  const claimed = exactAmount(claim.coeff, 2);
+  if (claimed === null) return add(name, false, "coeff: is no coefficient");
+  if (!ended) return miss(name, "without a checked end no coefficient is due");
+  add(name, claimed === hundredths(ended.coefficient), `the paytable gives ${ended.coefficient}; the record says ${claim.coeff}`);
+}
+
+function checkPayment(claim, ended, rules, add, miss) {
+  const name = "payout_matches";
+  if (claim.winAmount === null) return miss(name, "the claim has no winAmount");
+  if (!ended) return miss(name, "without a checked stake and end no payment is due");
+  const due = formatAmount(ended.payout, rules.decimalPlaces);
+  add(name, exactAmount(claim.winAmount, rules.decimalPlaces) === ended.payout, `exactly ${due} is due; the record says ${claim.winAmount}`);
+}

@@ -1,0 +1,202 @@
+//! What strangers may ask, and what it costs: a flood of questions is answered from memory, or told to come back.
+
+use std::time::Duration;
+
+use faircross::clock::Clock;
+use faircross::ledger::archive;
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::world::{Meter, World, WorldOptions, resting_jobs, wait_for};
+
+/// Questions about names that are not known go to the record so often in a second.
+const UNKNOWN_NAMES_PER_SECOND: u64 = 20;
+const MANY: usize = 300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_unknown_names_costs_a_few_statements() {
+    let (world, server) = World::with_server_and(resting_jobs()).await;
+    let mut meter = Meter::start(&world).await;
+    let start = Clock::default().monotonic();
+    let token = "a".repeat(64);
+    let ask = async |number: usize| {
+        let (http, name) = (&world.http, format!("nobody{number}"));
+        let sign_in = json!({ "auth_token": token, "operator": name, "currency": "INR" });
+        let auth = http.post(server.url("/api/auth")).json(&sign_in).send().await.expect("answered");
+        assert_eq!(auth.status(), 401);
+        let forged = json!({ "auth_token": "no token of ours", "operator": "demo", "currency": "INR" });
+        let auth = http.post(server.url("/api/auth")).json(&forged).send().await.expect("answered");
+        assert_eq!(auth.status(), 401);
+        let wrong = crate::world::wallet(http, &server, "checkStatus", "demo", &name, &[]).await;
+        assert_eq!(wrong["status"], "1027");
+        let unknown = crate::world::wallet(http, &server, "checkStatus", &name, "demo-cert", &[]).await;
+        assert_eq!(unknown["status"], "1029");
+        let version = http.get(server.url(&format!("/api/fairness/config/{}", 1_000 + number)));
+        assert!([404, 503].contains(&version.send().await.expect("answered").status().as_u16()));
+    };
+    for numbers in (0..MANY).collect::<Vec<_>>().chunks(50) {
+        join_all(numbers.iter().map(|number| ask(*number))).await;
+    }
+    let seconds = start.elapsed().as_secs() + 2;
+    let asked = meter.read().await.statements;
+    let most = usize::try_from((UNKNOWN_NAMES_PER_SECOND + 1) * seconds).expect("a small number");
+    assert!(
+        asked.len() <= most,
+        "{} statements in {seconds} s, of {} questions: {asked:?}",
+        asked.len(),
+        5 * MANY
+    );
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_wait_in_a_short_queue() {
+    let (world, server) = World::with_server_and(resting_jobs()).await;
+    // Seventeen thousand hashes each: the seed belongs to no day of this anchor.
+    let seed = "0".repeat(64);
+    let claim = json!({ "serverSeed": seed, "userSeed": "mine", "nonce": 0, "hazardSeed": seed, "difficulty": "EASY", "anchor": seed });
+    let ask = async || {
+        let answer = world
+            .http
+            .post(server.url("/api/fairness/verify"))
+            .json(&claim)
+            .send()
+            .await
+            .expect("answered");
+        let waits = answer.headers().contains_key("Retry-After");
+        (answer.status().as_u16(), waits)
+    };
+    let mut answers = Vec::new();
+    wait_for("a crowd is too large", async || {
+        let crowd = join_all((0..MANY).map(|_| ask())).await;
+        if crowd.contains(&(503, true)) {
+            Ok(())
+        } else {
+            Err("all were answered".to_owned())
+        }
+    })
+    .await;
+    answers.extend(join_all((0..MANY).map(|_| ask())).await);
+    assert!(
+        answers.iter().all(|answer| [(200, false), (503, true)].contains(answer)),
+        "{answers:?}"
+    );
+    assert!(
+        answers.iter().filter(|answer| **answer == (200, false)).count() >= 32,
+        "{answers:?}"
+    );
+    assert_eq!(ask().await, (200, false), "and then the next is answered");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_changes_is_kept_by_whoever_has_it() {
+    let (world, server) = World::with_server().await;
+    let get = async |tag: Option<&str>| {
+        let request = world.http.get(server.url("/api/fairness/config/1"));
+        let request = match tag {
+            Some(tag) => request.header("If-None-Match", tag),
+            None => request,
+        };
+        request.send().await.expect("answered")
+    };
+    let first = get(None).await;
+    assert_eq!(first.status(), 200);
+    let header = |name: &str| first.headers()[name].to_str().expect("text").to_owned();
+    assert!(header("Cache-Control").contains("immutable"));
+    let tag = header("ETag");
+    let again = get(Some(&tag)).await;
+    assert_eq!((again.status().as_u16(), again.text().await.expect("a body")), (304, String::new()));
+    assert_eq!(get(Some("\"another\"")).await.status(), 200);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balance_is_asked_once_for_all_who_ask_at_once() {
+    let (world, server) = World::with_server_and(resting_jobs()).await;
+    let player = world.player(&server).await;
+    player.get("/api/game/balance").await.ok();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let mut meter = Meter::start(&world).await;
+    let start = Clock::default().monotonic();
+    let answers = join_all((0..40).map(|_| player.get("/api/game/balance"))).await;
+    let again = player.get("/api/game/balance").await.ok();
+    let seconds = usize::try_from(start.elapsed().as_secs()).expect("a small number");
+    assert!(answers.into_iter().all(|answer| answer.ok() == again));
+    let asked = meter.read().await.calls.iter().filter(|action| **action == "getBalance").count();
+    assert!((1..=1 + seconds).contains(&asked), "{asked} calls in {seconds} s");
+    // What a bet has changed is not told from before it.
+    let before = player.get("/api/game/balance").await.ok()["balance"].clone();
+    let bet = player.bet("10.00", "EASY").await.ok();
+    let after = player.get("/api/game/balance").await.ok()["balance"].clone();
+    assert_ne!(before, after);
+    assert_eq!(after.as_str().map(normal), bet["balance"].as_str().map(normal));
+    player.walk_and_cash_out(0).await;
+    world.close().await;
+}
+
+fn normal(text: &str) -> &str {
+    text.trim_end_matches('0').trim_end_matches('.')
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn balance_enquiries_are_kept_for_seven_days() {
+    let (world, server) = World::with_server_and(resting_jobs()).await;
+    let player = world.player(&server).await;
+    player.get("/api/game/balance").await.ok();
+    player.bet("10.00", "EASY").await.ok();
+    player.walk_and_cash_out(0).await;
+    world.check_books().await;
+    let mut connection = world.connection().await;
+    let copied = "insert into wallet_audit (sequence, agent_id, action, message, outcome, duration_ms, at)
+        select sequence, agent_id, action, message, outcome, duration_ms, now() - interval '8 days' from wallet_audit";
+    sqlx::query(copied).execute(&mut connection).await.expect("older rows");
+    let count = async |what: &str| world.ask_database(&format!("select count(*) from wallet_audit where {what}")).await;
+    let bets_calls = count("action <> 'getBalance'").await;
+    assert_eq!(count("action = 'getBalance'").await, "2");
+    assert_eq!(
+        archive::delete_old_balance_enquiries(&mut connection, 7, 100)
+            .await
+            .expect("deleted"),
+        1
+    );
+    assert_eq!(
+        archive::delete_old_balance_enquiries(&mut connection, 7, 100)
+            .await
+            .expect("deleted"),
+        0
+    );
+    assert_eq!(count("action = 'getBalance'").await, "1");
+    assert_eq!(count("action <> 'getBalance'").await, bets_calls, "calls about bets are kept");
+    sqlx::query("delete from wallet_audit where at < now() - interval '7 days'")
+        .execute(&mut connection)
+        .await
+        .expect("the copies are taken away again");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_for_the_house() {
+    let world = World::new(WorldOptions::default()).await;
+    let server = world.start_server().await;
+    let ask = async |server: &crate::world::Server, header: Option<&str>| {
+        let request = world.http.get(server.url("/metrics"));
+        let request = match header {
+            Some(name) => request.header(name, "127.0.0.1"),
+            None => request,
+        };
+        request.send().await.expect("answered").status().as_u16()
+    };
+    assert_eq!(ask(&server, None).await, 200);
+    for header in ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"] {
+        assert_eq!(ask(&server, Some(header)).await, 403, "{header}: through a proxy that nobody named");
+    }
+    world.close().await;
+    let elsewhere = World::new(WorldOptions::default().with("FAIRCROSS__SERVER__METRICS_ALLOW", "192.0.2.0/24")).await;
+    let server = elsewhere.start_server().await;
+    let answer = elsewhere.http.get(server.url("/metrics")).send().await.expect("answered");
+    assert_eq!(answer.status(), 403);
+    let problem: Value = answer.json().await.expect("JSON");
+    assert_eq!(problem["code"], "forbidden");
+    elsewhere.close().await;
+}
