@@ -279,7 +279,7 @@ mod tests {
     }
 
     fn call(breaker: &Breaker, verdict: Verdict) {
-        breaker.enter().ok().expect("let through").report(verdict);
+        breaker.enter().expect("let through").report(verdict);
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
         for _ in 0..9 {
             call(&breaker, Verdict::Failed);
         }
-        drop(breaker.enter().ok().expect("nine of ten are no row"));
+        drop(breaker.enter().expect("nine of ten are no row"));
         call(&breaker, Verdict::Failed);
         assert!(breaker.enter().is_err_and(|left| left > LONG / 2));
 
@@ -308,11 +308,11 @@ mod tests {
             for _ in 0..10 {
                 call(&breaker, Verdict::Failed);
             }
-            let mut trials: Vec<Pass> = (0..3).map(|_| breaker.enter().ok().expect("a trial")).collect();
+            let mut trials: Vec<Pass> = (0..3).map(|_| breaker.enter().expect("a trial")).collect();
             assert!(breaker.enter().is_err(), "three are under way");
             // One was not made after all; its place is free again.
             drop(trials.pop());
-            trials.push(breaker.enter().ok().expect("a trial"));
+            trials.push(breaker.enter().expect("a trial"));
             let last = trials.pop();
             trials.into_iter().for_each(|trial| trial.report(verdict));
             assert_eq!(matches!(breaker.locked().phase, Phase::Closed), closes, "{verdict:?}");
