@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, PgConnection};
+use sqlx::PgConnection;
 
 use super::{Failure, SettingsOptions};
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::ledger::address::Address;
+use crate::ledger::limits::Limits;
 use crate::ledger::sealing::Sealing;
 use crate::ledger::{Ledger, LedgerSettings};
 use crate::live::{Live, LiveSettings, client};
@@ -20,8 +22,8 @@ use crate::restore::ledgers::{LedgerSource, Ledgers};
 use crate::restore::{self, Restore};
 use crate::settings::Settings;
 
-/// How long a statement may wait for a lock of somebody who should not be there.
-const LOCK_TIMEOUT: &str = "60s";
+/// How long a statement may wait for a lock of somebody who should not be there, in milliseconds.
+const LOCK_TIMEOUT_MS: u64 = 60_000;
 
 /// Puts a restored PostgreSQL right. Stop all servers first.
 #[derive(Clone, Debug, clap::Args)]
@@ -97,11 +99,17 @@ async fn refuse_other_schema(settings: &Settings) -> Result<(), Failure> {
 
 /// A connection of its own, whose statements take as long as they need.
 async fn connect(settings: &Settings) -> Result<PgConnection, Failure> {
-    let options: PgConnectOptions = settings.database.required_url()?.expose_secret().parse()?;
-    let options = options
-        .application_name("faircross restore")
-        .options([("statement_timeout", "0"), ("lock_timeout", LOCK_TIMEOUT)]);
-    Ok(options.disable_statement_logging().connect().await?)
+    let address = Address::parse(settings.database.required_url()?.expose_secret())?.named("faircross restore");
+    let limits = Limits {
+        statement_timeout_ms: 0,
+        lock_timeout_ms: LOCK_TIMEOUT_MS,
+    };
+    let patience = Duration::from_millis(settings.database.acquire_timeout_ms);
+    let mut connection = address.open(limits, patience).await?.connection;
+    sqlx::query("set idle_in_transaction_session_timeout = 0")
+        .execute(&mut connection)
+        .await?;
+    Ok(connection)
 }
 
 fn is_confirmed() -> Result<bool, Failure> {

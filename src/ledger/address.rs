@@ -86,8 +86,18 @@ impl Address {
         })
     }
 
+    /// The same hosts, whose sessions PostgreSQL shows under this name instead of a server's.
+    #[must_use]
+    pub fn named(mut self, application: &str) -> Self {
+        self.hosts = self.hosts.into_iter().map(|host| host.application_name(application)).collect();
+        self
+    }
+
     /// A new session with our limits, on the first host that answers in time, from the one that did last time on. Of several
     /// hosts only one that takes writes will do. `patience` is shared out among them.
+    ///
+    /// # Errors
+    /// When no host will do, or a limit cannot be put in force.
     pub async fn open(&self, limits: Limits, patience: Duration) -> Result<Session, sqlx::Error> {
         let first = self.last_good.load(Ordering::Relaxed);
         let patience = patience / u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).max(1);

@@ -18,13 +18,13 @@ pub mod chains;
 pub mod configurations;
 mod connections;
 pub mod history;
-pub mod mark;
 pub mod limits;
+pub mod mark;
 pub mod outbox;
 mod player_turns;
 pub mod players;
-pub mod restore;
 mod refusals;
+pub mod restore;
 pub mod sealing;
 pub mod sessions;
 pub mod sweep;
@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::timeout;
 
 use crate::game::player::PlayerId;
@@ -267,6 +267,8 @@ impl Ledger {
                 .fetch_all(&mut connection)
                 .await?;
         }
+        // Left behind it would be taken for a server's.
+        let _ = connection.close().await;
         Ok(MIGRATIONS
             .iter()
             .map(|migration| migration.version)

@@ -427,7 +427,9 @@ async fn never_sent(context: &Context, bet: &PendingBet<'_>) {
     let (sequence, next) = (bet.recorded.sequence, next_seed(context, bet.player));
     if let Err(error) = context
         .ledger
-        .run(async |connection| bets::record_never_sent(connection, sequence, &next).await)
+        .run_reserved_for(bet.player, async |connection| {
+            bets::record_never_sent(connection, sequence, &next).await
+        })
         .await
     {
         // The sweep will cancel the bet, which the operator answers without moving money.

@@ -143,7 +143,7 @@ pub async fn look(context: &Context) -> Result<Verdict, WatchError> {
     let marked = context.live.record_mark().await?;
     let (verdict, standing) = context
         .ledger
-        .run(async |connection| compare(connection, marked.as_ref()).await)
+        .run_reserved(async |connection| compare(connection, marked.as_ref()).await)
         .await?;
     let forbidden = verdict.forbids_play();
     if context.record_watch.0.swap(forbidden, Ordering::AcqRel) != forbidden {

@@ -201,7 +201,7 @@ async fn cancel(context: &Context, sequence: i64) -> Result<bool, SweepError> {
     };
     let Some(debit) = context
         .ledger
-        .run(async |connection| history::debit_of(connection, sequence).await)
+        .run_reserved(async |connection| history::debit_of(connection, sequence).await)
         .await?
     else {
         return Ok(false);

@@ -145,7 +145,7 @@ async fn commit_after(
 async fn another_debit(context: &Context, sequence: i64, expected: &str) -> Result<Option<(String, Debit)>, Refusal> {
     let stored = context
         .ledger
-        .run(async |connection| history::debit_of(connection, sequence).await)
+        .run_reserved(async |connection| history::debit_of(connection, sequence).await)
         .await
         .map_err(unwritable)?;
     let Some(stored) = stored.filter(|stored| stored != expected) else {

@@ -37,7 +37,9 @@ pub(super) async fn check(report: &mut Report, settings: &Settings, secrets: Opt
 
 /// As the server does: a limit that cannot be put in force fails here, by name.
 pub(super) async fn connect(settings: &Settings) -> Result<PgConnection, sqlx::Error> {
-    let address = Address::parse(settings.database.url.expose_secret()).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    let address = Address::parse(settings.database.url.expose_secret())
+        .map_err(|error| sqlx::Error::Configuration(error.into()))?
+        .named("faircross doctor");
     let limits = Limits {
         statement_timeout_ms: settings.database.statement_timeout_ms,
         lock_timeout_ms: settings.database.lock_timeout_ms,
