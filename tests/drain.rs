@@ -45,9 +45,14 @@ async fn a_debit_under_way_is_waited_for_and_recorded() {
     let player = world.player(&server).await;
     world.operator.order(json!({ "bet": { "kind": "delay", "held": true } })).await;
     let body = player.bet_body("10.00", "EASY").await;
-    // Nobody waits for the answer: the call alone keeps the server.
-    let request = player.request(reqwest::Method::POST, "/api/game/bet").json(&body);
-    let betting = tokio::spawn(request.send());
+    let body = body.to_string();
+    let request = format!(
+        "POST /api/game/bet HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        player.token,
+        body.len()
+    );
+    let Kept(mut betting) = Kept::to(&server).await;
+    betting.write_all(request.as_bytes()).await.expect("sent");
     wait_for("the intent is committed", async || {
         match &*world.ask_database("select count(*) from bets").await {
             "1" => Ok(()),
@@ -55,7 +60,9 @@ async fn a_debit_under_way_is_waited_for_and_recorded() {
         }
     })
     .await;
-    betting.abort();
+    // Reset: the request is gone for the server as well, and the call alone keeps it.
+    betting.set_zero_linger().expect("a socket");
+    drop(betting);
     server.signal("TERM");
     assert!(!server.is_gone_within(STILL_THERE_AFTER).await, "it left a call behind");
     world.operator.clear_faults().await;

@@ -121,7 +121,9 @@ impl Door {
     /// Closes it: nobody can connect any more, and who was let in is served. Returns when all connections are gone, or the server's
     /// shutdown timeout is over.
     pub async fn close(&self) {
-        // Workers only drop their copy of the listener some time after they were told to stop; this takes effect at once.
+        // Paused, so that nobody tries to accept from a listener that is shut down, and shut down at once, so that nobody waits to be
+        // accepted meanwhile.
+        self.server.pause().await;
         if let Err(error) = SockRef::from(&self.listener).shutdown(Shutdown::Both) {
             tracing::debug!(%error, "the listener was not shut down; it is closed in a moment");
         }
