@@ -319,7 +319,8 @@ mod tests {
             // What began on trial and ends afterwards says nothing about the time after it.
             let era = breaker.locked().era;
             last.expect("the third").report(Verdict::Failed);
-            assert_eq!((breaker.locked().era, breaker.locked().latest.len()), (era, 0));
+            let state = breaker.locked();
+            assert_eq!((state.era, state.latest.len()), (era, 0));
         }
     }
 
