@@ -9,7 +9,7 @@ help:
 	@echo "make check   format, lints, documentation, the core alone, the SQL descriptions"
 	@echo "make contract  fuzz a server from its API document alone (a minute; fetches schemathesis, so not in CI)"
 	@echo "make deny    licences, banned crates, sources and, where its database can be reached, advisories (not in CI unless installed)"
-	@echo "make campaign  break everything for MINUTES=10 (SEED=... repeats a schedule) and hold the books against each other"
+	@echo "make campaign  break everything for MINUTES=10 (SEED=... repeats a schedule, ACCIDENTS=hosts, SERVERS=3, LOCKS=off) and hold the books against each other"
 	@echo "make fuzz    feed everything that is read from outside with what nobody would send, for a minute (FUZZ_SECONDS=15 for each of eight targets)"
 	@echo "make mutants  plant each bug of tests/mutants and show which check catches it (ONLY=name for one of them)"
 	@echo "make sqlx    write .sqlx anew, after a change of a query or a migration"

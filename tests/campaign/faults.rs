@@ -8,7 +8,7 @@ use sqlx::Connection as _;
 
 use crate::chapter::Chapter;
 use crate::dice::Dice;
-use crate::proxy::{Proxy, Traffic};
+use crate::proxy::{Proxy, Traffic, Upstream};
 use crate::report::Report;
 
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +22,15 @@ pub enum RedisFault {
     StalledFor5S,
     ConnectionsCut,
     AnswersLost,
+    SilentPeer,
+    FullToTheBrim,
+    SnapshotFailed,
 }
 
-pub const REDIS_FAULTS: [RedisFault; 9] = [
+/// Accidents of hosts and machines rather than of processes.
+pub const HOST_REDIS_FAULTS: [RedisFault; 3] = [RedisFault::SilentPeer, RedisFault::FullToTheBrim, RedisFault::SnapshotFailed];
+
+pub const REDIS_FAULTS: [RedisFault; 12] = [
     RedisFault::Restarted,
     RedisFault::Wiped,
     RedisFault::FileCut,
@@ -34,6 +40,9 @@ pub const REDIS_FAULTS: [RedisFault; 9] = [
     RedisFault::StalledFor5S,
     RedisFault::ConnectionsCut,
     RedisFault::AnswersLost,
+    RedisFault::SilentPeer,
+    RedisFault::FullToTheBrim,
+    RedisFault::SnapshotFailed,
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +55,21 @@ pub enum PostgresFault {
     Stalled,
     PoolExhausted,
     ConnectionsCut,
+    SilentPeer,
+    ReadOnly,
+    OneRowLocked,
+    Standby,
 }
 
-pub const POSTGRES_FAULTS: [PostgresFault; 8] = [
+/// Accidents of hosts and machines rather than of processes.
+pub const HOST_POSTGRES_FAULTS: [PostgresFault; 4] = [
+    PostgresFault::SilentPeer,
+    PostgresFault::ReadOnly,
+    PostgresFault::OneRowLocked,
+    PostgresFault::Standby,
+];
+
+pub const POSTGRES_FAULTS: [PostgresFault; 12] = [
     PostgresFault::ImmediateShutdown,
     PostgresFault::BackendsKilled,
     PostgresFault::CutInIntent,
@@ -57,11 +78,18 @@ pub const POSTGRES_FAULTS: [PostgresFault; 8] = [
     PostgresFault::Stalled,
     PostgresFault::PoolExhausted,
     PostgresFault::ConnectionsCut,
+    PostgresFault::SilentPeer,
+    PostgresFault::ReadOnly,
+    PostgresFault::OneRowLocked,
+    PostgresFault::Standby,
 ];
 
 async fn pause(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
+
+const KILL_BACKENDS: &str =
+    "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
 
 /// PostgreSQL's code for a statement that it ended because two waited for each other.
 const DEADLOCK: &str = "40P01";
@@ -106,8 +134,37 @@ impl Chapter {
             }
             RedisFault::ConnectionsCut => self.on_redis_lines(Traffic::Cut, dice).await,
             RedisFault::AnswersLost => self.on_redis_lines(Traffic::LosesAnswers, dice).await,
+            RedisFault::SilentPeer => {
+                for place in self.some_places(dice) {
+                    self.fleet.redis_line(place).silence();
+                }
+                pause(dice.between(500, 2_000)).await;
+            }
+            RedisFault::FullToTheBrim => {
+                // Not a byte more than there is: what is open can only go on, or end.
+                let used = self.used_memory().await;
+                self.world.ask_redis(&["CONFIG", "SET", "maxmemory", &used]).await;
+                pause(dice.between(2_000, 5_000)).await;
+                self.world.ask_redis(&["CONFIG", "SET", "maxmemory", "0"]).await;
+            }
+            RedisFault::SnapshotFailed => {
+                // Nothing can take the place of a directory that is not empty.
+                let in_the_way = self.world.redis.socket().parent().expect("a directory").join("dump.rdb");
+                let _ = std::fs::remove_file(&in_the_way);
+                std::fs::create_dir_all(in_the_way.join("x")).expect("a directory");
+                self.world.ask_redis(&["BGSAVE"]).await;
+                pause(dice.between(500, 2_000)).await;
+                std::fs::remove_dir_all(&in_the_way).expect("removed");
+            }
         }
         Report::count(&mut self.report.redis_faults, format!("{fault:?}"));
+    }
+
+    async fn used_memory(&self) -> String {
+        let about = self.world.ask_redis(&["INFO", "memory"]).await;
+        let about: String = redis::from_redis_value(about).expect("a text");
+        let line = about.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        line.expect("how much memory is used").trim().to_owned()
     }
 
     async fn on_redis_lines(&self, traffic: Traffic, dice: &mut Dice) {
@@ -156,8 +213,7 @@ impl Chapter {
                 self.postgres.with(|cluster| cluster.restart().expect("restarts")).await;
             }
             PostgresFault::BackendsKilled => {
-                let kill = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
-                self.world.ask_database(kill).await;
+                self.world.ask_database(KILL_BACKENDS).await;
             }
             PostgresFault::CutInIntent => self.cut_in_commits(r#""action":"bet""#).await,
             PostgresFault::CutInOutcome => self.cut_in_commits(r#""action":"cancelBet""#).await,
@@ -181,8 +237,87 @@ impl Chapter {
                 }
             }
             PostgresFault::ConnectionsCut => self.on_postgres_lines(Traffic::Cut, dice.between(300, 1_500), dice).await,
+            PostgresFault::SilentPeer => {
+                for place in self.some_places(dice) {
+                    self.fleet.postgres_line(place).silence();
+                }
+                pause(dice.between(2_000, 8_000)).await;
+            }
+            PostgresFault::ReadOnly => {
+                // Sessions keep what they began with: those that begin in between stay read-only until somebody closes them.
+                for (read_only, away_ms) in [("on", dice.between(500, 2_000)), ("off", dice.between(500, 2_000))] {
+                    self.postgres_executes(&format!("alter role faircross set default_transaction_read_only = {read_only}"))
+                        .await;
+                    if read_only == "on" {
+                        self.world.ask_database(KILL_BACKENDS).await;
+                    }
+                    pause(away_ms).await;
+                }
+            }
+            PostgresFault::OneRowLocked => {
+                let lock = format!(
+                    "begin; select 1 from players order by random() limit 1 for update; select pg_sleep({}); rollback",
+                    dice.between(3, 8)
+                );
+                let mut connection = self.world.connection().await;
+                sqlx::raw_sql(sqlx::AssertSqlSafe(lock))
+                    .execute(&mut connection)
+                    .await
+                    .expect("held");
+                connection.close().await.expect("closed");
+            }
+            PostgresFault::Standby => self.fail_over(dice).await,
         }
         Report::count(&mut self.report.postgres_faults, format!("{fault:?}"));
+    }
+
+    async fn postgres_executes(&self, sql: &str) {
+        let sql = sql.to_owned();
+        self.postgres
+            .with(move |cluster| cluster.execute("postgres", &sql).expect("executed"))
+            .await;
+    }
+
+    /// The primary dies, or freezes without a word, and its standby, for which every commit waited, takes its place.
+    async fn fail_over(&mut self, dice: &mut Dice) {
+        let (followed_ms, away_ms, is_frozen) = (dice.between(500, 1_500), dice.between(0, 1_500), dice.percent(50));
+        let standby = self
+            .postgres
+            .with(|cluster| {
+                let standby = cluster.standby().expect("a standby");
+                cluster
+                    .execute("postgres", "alter system set synchronous_standby_names = '*'")
+                    .expect("executed");
+                cluster.execute("postgres", "select pg_reload_conf()").expect("executed");
+                standby
+            })
+            .await;
+        pause(followed_ms).await;
+        self.postgres
+            .with(move |cluster| match is_frozen {
+                true => cluster.signal_all("STOP").expect("stopped"),
+                false => cluster.kill().expect("killed"),
+            })
+            .await;
+        let socket = standby.directory().join(".s.PGSQL.5432");
+        for place in 0..self.fleet.len() {
+            let line = self.fleet.postgres_line(place);
+            line.lead_to(Upstream::Unix(socket.clone()));
+            line.silence();
+        }
+        pause(away_ms).await;
+        let database = self.world.database.clone();
+        let url = standby.url(&database);
+        self.postgres
+            .with(move |cluster| {
+                standby.execute("postgres", "select pg_promote()").expect("promoted");
+                let mut old = std::mem::replace(cluster, standby);
+                if is_frozen {
+                    old.signal_all("CONT").expect("goes on");
+                }
+            })
+            .await;
+        self.world.database_url = url;
     }
 
     async fn on_postgres_lines(&self, traffic: Traffic, for_ms: u64, dice: &mut Dice) {
@@ -230,9 +365,18 @@ fn wrong_answers() -> [(&'static str, Value); 11] {
     ]
 }
 
-/// A debit that "was applied already", although none was. Of other calls an honest operator says so only when it is true.
+/// A debit that "was applied already", although none was. Of other calls an operator that says so is believed where an earlier attempt
+/// may have left, so that here it says so only when it is true; `tests/attempts.rs` has the one that lies.
 fn already_applied() -> (&'static str, Value) {
     ("already applied, which is not so", json!({ "kind": "refuse", "status": "1016" }))
+}
+
+/// Answers that are right, in a form that not everybody expects.
+fn odd_forms() -> [(&'static str, Value); 2] {
+    [
+        ("a byte order mark", json!({ "kind": "byte_order_mark" })),
+        ("gzipped", json!({ "kind": "gzip" })),
+    ]
 }
 
 const ACTIONS: [&str; 5] = ["getBalance", "bet", "cancelBet", "settle", "voidBet"];
@@ -242,6 +386,7 @@ pub fn noise(per_mille: u32, dice: &mut Dice) -> Value {
     let mut orders = Map::new();
     for action in ACTIONS {
         let mut faults = wrong_answers().to_vec();
+        faults.extend(odd_forms());
         if action == "bet" {
             faults.push(already_applied());
         }
@@ -263,6 +408,7 @@ pub fn harvest(faults: &Value, into: &mut crate::report::Counts) {
             let name = wrong_answers()
                 .into_iter()
                 .chain([already_applied()])
+                .chain(odd_forms())
                 .find(|(_, wrong)| {
                     wrong
                         .as_object()

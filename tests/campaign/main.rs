@@ -10,7 +10,8 @@
 //! Settings, from the environment: `MINUTES` (10; up to 3 is the short form), `SEED` (drawn and printed), `SEATS` (players at
 //! a time, 10), `LOCKS` (`on` or `off` for all chapters; otherwise every fourth round of chapters is without the Redis locks),
 //! `ONLY` (one kind of episode, such as `Points`, and no measurements), `OUTAGE_SECONDS` (how long the operator is cut off in an
-//! `Outage`, 5 to 15 otherwise), `UNTIL_VIOLATION` (set: the first one ends the campaign), `AUDITOR` (another build of
+//! `Outage`, 5 to 15 otherwise), `ACCIDENTS` (`hosts`: stores' accidents of hosts and machines alone: silent peers, failovers,
+//! read-only times, full memory, failed snapshots, locked rows), `SERVERS` (so many in every chapter), `UNTIL_VIOLATION` (set: the first one ends the campaign), `AUDITOR` (another build of
 //! faircross, whose `audit` is asked).
 
 mod chapter;
@@ -39,7 +40,7 @@ use futures::FutureExt as _;
 
 use chapter::{Chapter, Episode, Setting, points_deck};
 use dice::{Deck, Dice};
-use faults::{POSTGRES_FAULTS, REDIS_FAULTS};
+use faults::{HOST_POSTGRES_FAULTS, HOST_REDIS_FAULTS, POSTGRES_FAULTS, REDIS_FAULTS};
 use fleet::Postgres;
 use report::Report;
 
@@ -51,6 +52,10 @@ struct Order {
     /// For all chapters.
     locks: Option<bool>,
     only: Option<String>,
+    /// Of the stores' faults only those of hosts.
+    hosts_alone: bool,
+    /// How many servers every chapter has.
+    servers: Option<usize>,
     /// How long the operator is cut off; drawn for each outage when nothing is said.
     outage_seconds: Option<u64>,
     until_violation: bool,
@@ -66,6 +71,8 @@ impl Order {
             seats: number("SEATS").and_then(|seats| usize::try_from(seats).ok()).unwrap_or(10),
             locks: std::env::var("LOCKS").ok().map(|text| text != "off"),
             only: std::env::var("ONLY").ok(),
+            hosts_alone: std::env::var("ACCIDENTS").is_ok_and(|which| which == "hosts"),
+            servers: number("SERVERS").and_then(|servers| usize::try_from(servers).ok()),
             outage_seconds: number("OUTAGE_SECONDS"),
             until_violation: std::env::var_os("UNTIL_VIOLATION").is_some(),
         }
@@ -111,7 +118,7 @@ async fn run(order: &Order) -> Report {
     if order.only.is_none() {
         measure(&postgres, order, &mut dice, &mut report).await;
     }
-    let mut cards = Cards::new();
+    let mut cards = Cards::new(order);
     for number in 0.. {
         if now() > until || order.until_violation && !report.violations.is_empty() {
             break;
@@ -156,12 +163,12 @@ async fn measure(postgres: &Postgres, order: &Order, dice: &mut Dice, report: &m
 fn setting(order: &Order, number: u64) -> Setting {
     let servers = usize::try_from(number % 3 + 1).expect("three at most");
     // Two servers first: a short form may have one chapter only.
-    let servers = [2, 3, 1][servers - 1];
+    let servers = order.servers.unwrap_or([2, 3, 1][servers - 1]);
     Setting {
         number,
         servers,
         locks: order.locks.unwrap_or(number / 3 % 4 != 1),
-        wrong_clock: servers > 1 && number % 2 == 0,
+        wrong_clock: servers > 1 && number.is_multiple_of(2),
         seats: order.seats,
     }
 }
@@ -174,11 +181,16 @@ struct Cards {
 }
 
 impl Cards {
-    fn new() -> Self {
+    fn new(order: &Order) -> Self {
+        let (redis, postgres): (&[_], &[_]) = if order.hosts_alone {
+            (&HOST_REDIS_FAULTS, &HOST_POSTGRES_FAULTS)
+        } else {
+            (&REDIS_FAULTS, &POSTGRES_FAULTS)
+        };
         Self {
             points: [points_deck(), points_deck(), points_deck()],
-            redis: Deck::new(&REDIS_FAULTS),
-            postgres: Deck::new(&POSTGRES_FAULTS),
+            redis: Deck::new(redis),
+            postgres: Deck::new(postgres),
         }
     }
 
@@ -204,6 +216,9 @@ impl Cards {
         if !short || order.only.is_some() {
             episodes.push(Episode::Stops(2));
             episodes.push(Episode::Outage(dice.between(5, 15)));
+        }
+        if order.hosts_alone {
+            episodes.retain(|episode| matches!(episode, Episode::Redis(_) | Episode::Postgres(_) | Episode::Operator(_)));
         }
         dice.shuffle(&mut episodes);
         episodes

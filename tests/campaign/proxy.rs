@@ -36,8 +36,18 @@ pub enum Traffic {
 /// A running proxy; it ends with its connections when it is dropped.
 pub struct Proxy {
     address: SocketAddr,
-    traffic: watch::Sender<Traffic>,
+    rules: watch::Sender<Rules>,
+    accepted: Arc<AtomicU64>,
     lost_answers: Arc<AtomicU64>,
+}
+
+/// What all connections go by.
+struct Rules {
+    traffic: Traffic,
+    /// Where new connections lead.
+    upstream: Upstream,
+    /// Of the connections up to this number nothing is ever heard again: neither bytes nor an end, as when a host vanishes.
+    silent_up_to: u64,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -47,12 +57,17 @@ impl Proxy {
     pub async fn start(upstream: Upstream) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let (traffic, rules) = watch::channel(Traffic::Flows);
-        let lost_answers = Arc::new(AtomicU64::new(0));
-        tokio::spawn(accept(listener, upstream, rules, Arc::clone(&lost_answers)));
+        let (rules, watching) = watch::channel(Rules {
+            traffic: Traffic::Flows,
+            upstream,
+            silent_up_to: 0,
+        });
+        let (accepted, lost_answers) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+        tokio::spawn(accept(listener, watching, Arc::clone(&accepted), Arc::clone(&lost_answers)));
         Self {
             address,
-            traffic,
+            rules,
+            accepted,
             lost_answers,
         }
     }
@@ -62,7 +77,18 @@ impl Proxy {
     }
 
     pub fn set(&self, traffic: Traffic) {
-        self.traffic.send_replace(traffic);
+        self.rules.send_modify(|rules| rules.traffic = traffic);
+    }
+
+    /// The other end of every connection there is vanishes without a word; new ones are carried.
+    pub fn silence(&self) {
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        self.rules.send_modify(|rules| rules.silent_up_to = accepted);
+    }
+
+    /// New connections lead elsewhere.
+    pub fn lead_to(&self, upstream: Upstream) {
+        self.rules.send_modify(|rules| rules.upstream = upstream);
     }
 
     /// How many answers were lost on the way since the start.
@@ -71,15 +97,16 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: Upstream, mut rules: watch::Receiver<Traffic>, lost: Arc<AtomicU64>) {
+async fn accept(listener: TcpListener, mut rules: watch::Receiver<Rules>, accepted: Arc<AtomicU64>, lost: Arc<AtomicU64>) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let client = tokio::select! {
+            client = listener.accept() => client,
             // The proxy was dropped.
             gone = wait_until_dropped(&mut rules) => return gone,
         };
-        let Ok((client, _)) = accepted else { continue };
-        let (upstream, rules, lost) = (upstream.clone(), rules.clone(), Arc::clone(&lost));
+        let Ok((client, _)) = client else { continue };
+        let number = accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        let (upstream, rules, lost) = (rules.borrow().upstream.clone(), rules.clone(), Arc::clone(&lost));
         tokio::spawn(async move {
             let _ = client.set_nodelay(true);
             let store: Option<Box<dyn Stream>> = match upstream {
@@ -93,13 +120,13 @@ async fn accept(listener: TcpListener, upstream: Upstream, mut rules: watch::Rec
                     .map(|stream| Box::new(stream) as Box<dyn Stream>),
             };
             if let Some(store) = store {
-                carry(client, store, rules, &lost).await;
+                carry(number, client, store, rules, &lost).await;
             }
         });
     }
 }
 
-async fn wait_until_dropped(rules: &mut watch::Receiver<Traffic>) {
+async fn wait_until_dropped(rules: &mut watch::Receiver<Rules>) {
     while rules.changed().await.is_ok() {}
 }
 
@@ -110,11 +137,17 @@ enum Read {
 }
 
 /// One connection. Every end and every error ends both sides.
-async fn carry(mut client: TcpStream, mut store: Box<dyn Stream>, mut rules: watch::Receiver<Traffic>, lost: &AtomicU64) {
+async fn carry(number: u64, mut client: TcpStream, mut store: Box<dyn Stream>, mut rules: watch::Receiver<Rules>, lost: &AtomicU64) {
     let (mut asked, mut answered) = (vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]);
     let mut answer_is_lost = false;
     loop {
-        let traffic = *rules.borrow_and_update();
+        let (traffic, is_silent) = {
+            let rules = rules.borrow_and_update();
+            (rules.traffic, number <= rules.silent_up_to)
+        };
+        if is_silent {
+            return wait_until_dropped(&mut rules).await;
+        }
         if traffic == Traffic::Cut {
             return;
         }
