@@ -246,8 +246,10 @@ impl Chapter {
             PostgresFault::ReadOnly => {
                 // Sessions keep what they began with: those that begin in between stay read-only until somebody closes them.
                 for (read_only, away_ms) in [("on", dice.between(500, 2_000)), ("off", dice.between(500, 2_000))] {
-                    self.postgres_executes(&format!("alter role faircross set default_transaction_read_only = {read_only}"))
-                        .await;
+                    self.postgres_executes(&format!(
+                        "begin read write; alter role faircross set default_transaction_read_only = {read_only}; commit"
+                    ))
+                    .await;
                     if read_only == "on" {
                         self.world.ask_database(KILL_BACKENDS).await;
                     }
