@@ -147,7 +147,9 @@ async fn an_operator_is_called_no_more_often_at_once_than_allowed() {
         if calls >= 24 { Ok(()) } else { Err(calls.to_string()) }
     })
     .await;
-    assert_eq!(slow.busiest.load(std::sync::atomic::Ordering::SeqCst), 3, "calls at once");
+    // Bets and cancels have three places each.
+    let busiest = slow.busiest.load(std::sync::atomic::Ordering::SeqCst);
+    assert!((3..=6).contains(&busiest), "{busiest} calls at once");
     world.add_agent("demo", "demo-cert", &world.operator.url(), &[]).await;
     let _survivor = restarted(&world, server).await;
     world.close().await;
@@ -224,7 +226,9 @@ async fn a_dead_operator_does_not_hold_up_the_other_ones_settles() {
         .with("FAIRCROSS__RECOVERY__PENDING_AFTER_MS", PATIENCE.as_millis())
         .with("FAIRCROSS__WALLET__CALL_TIMEOUT_MS", CALL_MS)
         .with("FAIRCROSS__WALLET__BET_TIMEOUT_MS", BET_MS)
-        .with("FAIRCROSS__WALLET__LEASE_S", 15);
+        .with("FAIRCROSS__WALLET__LEASE_S", 15)
+        // It opens when 300 bets have been made: while it is open none is.
+        .with("FAIRCROSS__WALLET__BREAKER_CALLS", 600);
     let world = World::new(options).await;
     let dead = RawServer::start(Behaviour::Stall(Vec::new())).await;
     world.add_agent("other", "other-cert", &dead.url, &[]).await;

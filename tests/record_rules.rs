@@ -182,7 +182,7 @@ async fn no_term_of_a_bet_and_no_part_of_a_message_can_be_changed() {
     }
     let untold =
         "select count(*) from information_schema.columns where table_schema = 'public' and table_name = 'bets' and column_name not in
-        ('sequence', 'state', 'refused_status', 'last_lane', 'end_reason', 'coefficient_hundredths', 'payout_minor', 'ended_at', 'settled_at')";
+        ('sequence', 'state', 'refused_status', 'never_sent', 'last_lane', 'end_reason', 'coefficient_hundredths', 'payout_minor', 'ended_at', 'settled_at')";
     assert_eq!(
         world.ask_database(untold).await,
         changes.len().to_string(),

@@ -233,12 +233,7 @@ async fn debit(
             confirm(context, &bet, &call, &facts, lock_token, balance).await
         }
         Outcome::Declined { status } => Err(NotPlaced::Told(reject(context, &bet, &call, status).await)),
-        Outcome::Unknown { .. } if !call.sent => {
-            never_sent(context, &bet).await;
-            Err(NotPlaced::Told(Refusal::OperatorUnavailable {
-                retry_after_ms: BUSY_PAUSE_MS,
-            }))
-        }
+        Outcome::Unknown { .. } if !call.sent => Err(NotPlaced::Told(never_sent(context, &bet).await)),
         Outcome::Unknown { .. } => Err(NotPlaced::Told(cancel_unknown(context, &bet, &call).await)),
     }
 }
@@ -422,18 +417,25 @@ async fn reject(context: &Arc<Context>, bet: &PendingBet<'_>, call: &Call, statu
     refusal_of_status(status)
 }
 
-/// Not a byte of the debit has left: the operator is owed nothing, and the bet's key is free again.
-async fn never_sent(context: &Context, bet: &PendingBet<'_>) {
+/// Not a byte of the debit has left: the operator is owed nothing, and the bet's key is free again. Where the sweep was faster, or it
+/// is not known whether this was recorded, the bet is being cancelled, which moves no money, and the player is told what a repeat is.
+async fn never_sent(context: &Context, bet: &PendingBet<'_>) -> Refusal {
     let (sequence, next) = (bet.recorded.sequence, next_seed(context, bet.player));
-    if let Err(error) = context
+    let rejected = context
         .ledger
         .run_reserved_for(bet.player, async |connection| {
             bets::record_never_sent(connection, sequence, &next).await
         })
-        .await
-    {
-        // The sweep will cancel the bet, which the operator answers without moving money.
-        tracing::error!(%error, sequence, "a bet that was never sent could not be rejected");
+        .await;
+    match rejected {
+        Ok(true) => Refusal::OperatorUnavailable {
+            retry_after_ms: BUSY_PAUSE_MS,
+        },
+        Ok(false) => Refusal::BetUnconfirmed,
+        Err(error) => {
+            tracing::error!(%error, sequence, "a bet that was never sent could not be rejected");
+            Refusal::BetUnconfirmed
+        }
     }
 }
 
