@@ -36,6 +36,7 @@ async fn a_settle_under_way_is_waited_for() {
     assert!(!server.wait_until_ended().await, "it ends by itself");
     assert_eq!(world.ask_database(OUTBOX).await, "settle done t");
     assert_eq!(world.operator.calls("settle").await.len(), 1);
+    assert!(!server.log().contains(" ERROR "), "nothing went wrong: {}", server.log());
     world.close().await;
 }
 

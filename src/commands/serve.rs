@@ -9,11 +9,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -26,6 +27,10 @@ use crate::{http, jobs};
 
 /// How long PostgreSQL has for what is said to it last.
 const LAST_STATEMENTS: Duration = Duration::from_secs(2);
+/// Where the acceptor reports errors.
+const ACCEPTOR: &str = "actix_server::accept";
+/// Set before the listener is shut down: that it cannot be used any more is no error then.
+static LISTENER_IS_DONE: AtomicBool = AtomicBool::new(false);
 
 /// Serves players and operators.
 #[derive(Clone, Debug, clap::Args)]
@@ -97,6 +102,7 @@ async fn drain(context: &Context, door: &Door) {
     context.shutdown.cancel();
     context.tasks.close();
     let patience = Duration::from_secs(settings.shutdown_timeout_s);
+    LISTENER_IS_DONE.store(true, Ordering::Relaxed);
     let finished = async {
         door.close().await;
         // Only now: the last request may have begun a call.
@@ -125,7 +131,9 @@ fn start_logging(settings: &LogSettings) {
     let lines = fmt::layer()
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr);
-    let subscriber = tracing_subscriber::registry().with(filter);
+    // Asked once for each place in the source, when it is first come to.
+    let sensible = filter_fn(|place| place.target() != ACCEPTOR || !LISTENER_IS_DONE.load(Ordering::Relaxed));
+    let subscriber = tracing_subscriber::registry().with(filter).with(sensible);
     match settings.format {
         LogFormat::Json => subscriber.with(lines.json()).init(),
         LogFormat::Text => subscriber.with(lines).init(),

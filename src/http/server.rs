@@ -121,9 +121,7 @@ impl Door {
     /// Closes it: nobody can connect any more, and who was let in is served. Returns when all connections are gone, or the server's
     /// shutdown timeout is over.
     pub async fn close(&self) {
-        // Paused, so that nobody tries to accept from a listener that is shut down, and shut down at once, so that nobody waits to be
-        // accepted meanwhile.
-        self.server.pause().await;
+        // Before the acceptor is told to stop: whoever was accepted still gets to a worker, and nobody waits in vain to be accepted.
         if let Err(error) = SockRef::from(&self.listener).shutdown(Shutdown::Both) {
             tracing::debug!(%error, "the listener was not shut down; it is closed in a moment");
         }
