@@ -221,14 +221,15 @@ pub async fn debit_was_confirmed(connection: &mut PgConnection, sequence: i64) -
     .await?)
 }
 
-/// The holder of a claim does not send: another server may be at the row. The claim goes on until its lease ends, but no attempt is
-/// under way, and none was made.
+/// The holder of a claim does not send: another call about the same bet may be under way. The lease soon ends, and whoever claims the
+/// row then sends it. No attempt is under way, and none was made.
 ///
 /// # Errors
 /// When PostgreSQL refuses it; the row then counts as one that may have left.
 pub async fn note_unsent(connection: &mut PgConnection, claimed: &Claimed, token: &str) -> Result<(), LedgerError> {
     sqlx::query!(
-        "update outbox set may_have_left = $3, attempts = attempts - 1 where outbox_id = $1 and state = 'open' and lease_token = $2",
+        "update outbox set may_have_left = $3, attempts = attempts - 1, leased_until = least(leased_until, now() + interval '2 seconds')
+         where outbox_id = $1 and state = 'open' and lease_token = $2",
         claimed.outbox_id,
         token,
         claimed.may_have_left,

@@ -175,7 +175,7 @@ fn soon_for(context: &Arc<Context>, agent_id: String) {
 async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &str) -> bool {
     let lock = row.bet_id.map(|bet_id| keys::retry_job_lock(&bet_id.to_string(), &row.action));
     // Another server may be at this row. The lock only spares work: without Redis, or when an earlier claim has run out,
-    // the row is sent all the same. A row that is spared stays claimed and is due again after its lease.
+    // the row is sent all the same. A row that is spared is due again within seconds.
     let lock_token = context.chance.token();
     if let Some(lock) = &lock
         && matches!(context.live.acquire(lock, &lock_token, RETRY_LOCK_TTL_S).await, Ok(false))
@@ -191,7 +191,7 @@ async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &st
     was_taken
 }
 
-/// A row that was claimed is not sent. It stays claimed, and is due again after its lease.
+/// A row that was claimed is not sent. It is due again within seconds.
 async fn note_unsent(context: &Context, row: &Claimed, token: &str) {
     let noted = context
         .ledger
