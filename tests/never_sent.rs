@@ -294,7 +294,9 @@ async fn a_debit_that_arrives_after_its_cancels_takes_nothing() {
 /// The operator's own mistake is named, by its kind, in a command that asks, in `doctor`, and once in the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_answers_is_named() {
-    let (world, server) = World::with_server().await;
+    // The second cancel of a bet comes a second after its debit could last have been sent.
+    let options = WorldOptions::default().with("FAIRCROSS__WALLET__DEBIT_WITHIN_MS", 2_000);
+    let (world, server) = World::with_server_and(options).await;
     let player = world.player(&server).await;
     let check = async || world.command(&["agent", "check", "--agent-id", "demo"]).await;
     let (status, text) = check().await;

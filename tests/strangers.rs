@@ -119,7 +119,8 @@ async fn a_balance_is_asked_once_for_all_who_ask_at_once() {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let mut meter = Meter::start(&world).await;
     let start = Clock::default().monotonic();
-    let answers = join_all((0..40).map(|_| player.get("/api/game/balance"))).await;
+    // As many as one player may have under way.
+    let answers = join_all((0..8).map(|_| player.get("/api/game/balance"))).await;
     let again = player.get("/api/game/balance").await.ok();
     let seconds = usize::try_from(start.elapsed().as_secs()).expect("a small number");
     assert!(answers.into_iter().all(|answer| answer.ok() == again));

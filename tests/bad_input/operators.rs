@@ -237,11 +237,7 @@ const INSIDE: [&str; 16] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_callback_leads_inside_is_not_added_and_not_called() {
     let (world, server, player) = quiet_world().await;
-    let outside = [
-        ("FAIRCROSS__WALLET__ALLOW_PRIVATE_CALLBACKS", "false"),
-        // The second cancel of a bet comes a second after this.
-        ("FAIRCROSS__WALLET__DEBIT_WITHIN_MS", "2000"),
-    ];
+    let outside = [("FAIRCROSS__WALLET__ALLOW_PRIVATE_CALLBACKS", "false")];
     let witness = Witness::of(&world).await;
     let (public_only, _) = world.of_next_server(&outside);
     for url in INSIDE
@@ -262,7 +258,9 @@ async fn an_agent_whose_callback_leads_inside_is_not_added_and_not_called() {
     witness.nothing_changed("agents that are not added").await;
     // One that was added while it was allowed is not called by a server that does not allow it.
     let strict = world.start_server_with(&outside).await;
-    player.at(&strict).bet("10.00", "EASY").await.refused(504, "bet_unconfirmed");
+    let stranger = player.at(&strict);
+    let bet = stranger.bet_body("10.00", "EASY").await;
+    stranger.post("/api/game/bet", bet).await.refused(503, "operator_unavailable");
     player.at(&strict).get("/api/game/balance").await.refused(503, "unavailable");
     assert_eq!(
         world.operator.calls("bet").await.len() + world.operator.calls("getBalance").await.len(),
