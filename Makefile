@@ -1,7 +1,7 @@
 # `make run` plays, `make test` tests, `make check` is what a change has to pass besides. Each installs Redis and PostgreSQL
 # where they are missing and it may, says what to install where it may not, and is silent about it when they are there.
 
-.PHONY: help run test check fuzz contract deny campaign mutants sqlx rtp load load-smoke bench bench-growth bench-smoke bench-core profile stores
+.PHONY: help run test check fuzz contract deny campaign mutants sqlx rtp load load-smoke bench bench-growth bench-smoke bench-core profile stores stores-for-tests
 
 help:
 	@echo "make run     play on this machine: starts everything and prints the address (keeps its data in .dev)"
@@ -23,10 +23,10 @@ help:
 run: stores
 	@cargo run -- dev
 
-test: stores
+test: stores-for-tests
 	cargo test --features failpoints -- --test-threads 4
 
-check: stores
+check: stores-for-tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features failpoints -- -D warnings
 	cargo clippy -- -D warnings
@@ -54,7 +54,7 @@ campaign: stores
 	cargo test --features failpoints --test campaign
 
 # One after the other; the program without a mutant comes first. About two minutes for each.
-mutants: stores
+mutants: stores-for-tests
 	scripts/mutants
 
 sqlx: stores
@@ -113,3 +113,6 @@ profile: stores
 
 stores:
 	@scripts/install-stores
+
+stores-for-tests:
+	@scripts/install-stores --for-tests

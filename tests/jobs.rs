@@ -14,7 +14,13 @@ use crate::world::{World, WorldOptions};
 
 /// This test process as one more server of the world, without listeners and jobs of its own.
 pub async fn context(world: &World) -> Arc<Context> {
-    let environment = Environment::of(world.environment());
+    context_with(world, &[]).await
+}
+
+/// The same, with more in its environment.
+pub async fn context_with(world: &World, more: &[(&str, &str)]) -> Arc<Context> {
+    let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let environment = Environment::of(world.environment().into_iter().chain(more));
     let settings = Settings::load(None, &environment).expect("settings");
     let secrets = Secrets::load(&environment).expect("secrets");
     Context::start(settings, secrets).await.expect("a context")

@@ -402,6 +402,7 @@ async fn k20_clean_up_killed_in_a_batch_loses_and_doubles_nothing() {
         (world.ask_database(in_both).await, world.ask_database(in_all).await),
         ("0".into(), "5".into())
     );
+    assert_eq!(world.ask_database("select count(*) from outbox").await, "5");
     wait_for("PostgreSQL has given up what the dead server had begun", async || {
         let of_server = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'faircross'";
         let left = world.ask_database(of_server).await;
@@ -419,6 +420,11 @@ async fn k20_clean_up_killed_in_a_batch_loses_and_doubles_nothing() {
     assert_eq!(
         (world.ask_database(in_both).await, world.ask_database(in_all).await),
         ("0".into(), "5".into())
+    );
+    assert_eq!(
+        world.ask_database("select count(*) from outbox").await,
+        "0",
+        "what was owed for them went with them"
     );
     let archived = world
         .ask_database("select bet_id from bets_archive order by sequence limit 1")

@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod budget;
 mod claims;
+mod cleanup;
 mod doctor;
 mod drain;
 mod fuzz;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::FutureExt as _;
 use tracing::Instrument as _;
 
-use super::Job;
+use super::{Job, Unfinished};
 use crate::play::Context;
 
 /// Whether a job is running in this process. One for each job that is scheduled.
@@ -20,6 +20,8 @@ pub struct NoOverlap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
+    /// It has done what one run may take, and there is more.
+    Unfinished,
     Failed,
     TimedOut,
     /// The last run of this process is not over.
@@ -32,6 +34,7 @@ impl Outcome {
     fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
+            Self::Unfinished => "unfinished",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
             Self::StillRunning => "still_running",
@@ -78,6 +81,10 @@ async fn run(context: &Arc<Context>, job: &'static Job) -> Outcome {
         Ok(Ok(report)) => {
             tracing::trace!(report, "done");
             Outcome::Done
+        }
+        Ok(Err(error)) if error.is::<Unfinished>() => {
+            tracing::debug!(%error, "a job has more to do");
+            Outcome::Unfinished
         }
         Ok(Err(error)) => {
             tracing::warn!(%error, "a job failed and runs again at its time");

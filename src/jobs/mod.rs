@@ -3,6 +3,7 @@
 //! metric. Every job is a function that can be called at any time, by any number of servers, and is safe when it stops half
 //! way; the locks only spare work, and where money waits a job runs without its lock when Redis is down.
 
+mod alarm;
 mod cleanup;
 mod guard;
 mod pace;
@@ -11,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job as CronJob, JobScheduler, JobSchedulerError};
 
+pub use alarm::{instants, keep as keep_alarm};
 pub use guard::{NoOverlap, Outcome, run_once};
 
 use crate::ledger::sessions;
@@ -22,11 +25,18 @@ use crate::play::{Context, deliver, hazards, health, lobby, record_mark, recover
 /// What a job reports or fails with; both only go to the log.
 pub type Report = Result<String, Box<dyn std::error::Error + Send + Sync>>;
 
+/// What a job fails with that has more to do than one run may take.
+#[derive(Debug, thiserror::Error)]
+#[error("goes on: {0}")]
+pub struct Unfinished(pub String);
+
 /// When a job runs.
 #[derive(Clone, Copy)]
 pub enum Pace {
     /// At each instant of a cron expression from the settings.
     Cron(fn(&Context) -> &str),
+    /// The same, and again from then on until it is done.
+    CronUntilDone(fn(&Context) -> &str),
     /// Again and again, so many milliseconds after the last run.
     EveryMs(fn(&Context) -> u64),
     /// Right after each hazard epoch of Redis's clock begins.
@@ -48,7 +58,7 @@ pub struct Job {
 }
 
 /// Everything the server does by itself.
-pub static SCHEDULE: [Job; 11] = [
+pub static SCHEDULE: [Job; 12] = [
     Job {
         name: "hazards",
         pace: Pace::EachEpoch,
@@ -94,6 +104,20 @@ pub static SCHEDULE: [Job; 11] = [
             Box::pin(async move {
                 let (claimed, handed_over) = (deliver::drain(&context).await?, deliver::review(&context).await?);
                 Ok(format!("{claimed} calls claimed, {handed_over} handed to people"))
+            })
+        },
+    },
+    Job {
+        name: "outbox-gauges",
+        pace: Pace::EveryMs(|_| 10_000),
+        // Each server answers for its own metrics.
+        lock: None,
+        runs_without_redis: true,
+        time_limit: Duration::from_secs(5),
+        run: |context| {
+            Box::pin(async move {
+                deliver::measure(&context).await?;
+                Ok("measured".to_owned())
             })
         },
     },
@@ -164,7 +188,7 @@ pub static SCHEDULE: [Job; 11] = [
     },
     Job {
         name: "bet-cleanup",
-        pace: Pace::Cron(|context| &context.settings.jobs.bet_cleanup),
+        pace: Pace::CronUntilDone(|context| &context.settings.jobs.bet_cleanup),
         lock: Some((keys::BET_CLEANUP_LOCK, 300)),
         runs_without_redis: false,
         time_limit: Duration::from_secs(280),
@@ -172,7 +196,7 @@ pub static SCHEDULE: [Job; 11] = [
     },
     Job {
         name: "wallet-audit-cleanup",
-        pace: Pace::Cron(|context| &context.settings.jobs.wallet_audit_cleanup),
+        pace: Pace::CronUntilDone(|context| &context.settings.jobs.wallet_audit_cleanup),
         lock: Some((keys::WALLET_AUDIT_CLEANUP_LOCK, 300)),
         runs_without_redis: false,
         time_limit: Duration::from_secs(280),
@@ -192,22 +216,19 @@ pub fn job(name: &str) -> Option<&'static Job> {
 pub async fn start(context: &Arc<Context>) -> Result<(), JobSchedulerError> {
     let mut alarms = JobScheduler::new().await?;
     for job in &SCHEDULE {
-        let guard = Arc::new(guard::NoOverlap::default());
+        let shared = Arc::clone(context);
         match job.pace {
-            Pace::Cron(expression) => {
-                let shared = Arc::clone(context);
-                // The alarm only rings: its runs may overlap and every server hears it. The wrapper sees to the rest.
-                let alarm = CronJob::new_async(expression(context), move |_, _| {
-                    let (shared, guard) = (Arc::clone(&shared), Arc::clone(&guard));
-                    Box::pin(async move {
-                        let run = Arc::clone(&shared);
-                        let _ = shared.spawn(async move { run_once(&run, job, &guard).await }).await;
-                    })
-                })?;
+            Pace::Cron(expression) | Pace::CronUntilDone(expression) => {
+                let instants = instants(expression(context)).map_err(|_| JobSchedulerError::ParseSchedule)?;
+                let bell = Arc::new(Notify::new());
+                // The alarm only rings, and every server hears it. The wrapper sees to the rest.
+                let rung = Arc::clone(&bell);
+                let alarm = CronJob::new(expression(context), move |_, _| rung.notify_one())?;
                 alarms.add(alarm).await?;
+                context.spawn(async move { alarm::keep(&shared, job, &instants, &bell).await });
             }
             Pace::EveryMs(_) | Pace::EachEpoch => {
-                let shared = Arc::clone(context);
+                let guard = NoOverlap::default();
                 context.spawn(async move { pace::keep(&shared, job, &guard).await });
             }
         }

@@ -29,7 +29,7 @@ async fn pause(context: &Context, job: &Job) -> Duration {
             Ok(now_unix_ms) => until_next_epoch(now_unix_ms),
             Err(_) => AGAIN,
         },
-        Pace::Cron(_) => unreachable!("a cron job has no pace of its own"),
+        Pace::Cron(_) | Pace::CronUntilDone(_) => unreachable!("a cron job has no pace of its own"),
     }
 }
 

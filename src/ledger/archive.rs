@@ -1,56 +1,84 @@
-//! What the nightly clean-ups move out of the way. Finished bets and old calls go to their archive; only what is older than
-//! the retention that regulation asks for is deleted, and only from the archive. Each call does one batch in one
-//! transaction, so that a process that dies in the middle has lost or doubled nothing.
+//! What the clean-ups move out of the way. Finished bets and old calls go to their archive, which stands in a partition for
+//! each month; what is owed for a bet no more goes with it. A month that is wholly past the retention that regulation asks
+//! for is dropped. Each call does one batch in one short transaction, so that a process that dies in the middle has lost or
+//! doubled nothing, and nobody waits for a clean-up.
+//!
+//! A run hands each batch the place at which the last one ended. Without it every batch would walk again past all index
+//! entries of what the ones before have moved.
 
+use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::ledger::LedgerError;
 
-/// Moves one batch of finished bets to the archive. Returns how many were moved.
+/// One batch of a move to the archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Moved<Place> {
+    pub rows: u64,
+    /// Where the next batch of the run begins.
+    pub next: Option<Place>,
+}
+
+/// Moves one batch of finished bets to the archive, from those that ended at `from`, and removes what was owed for them.
 ///
 /// # Errors
 /// When PostgreSQL refuses it; the whole batch then stays.
-pub async fn archive_bets(connection: &mut PgConnection, older_than_days: i32, batch: i64) -> Result<u64, LedgerError> {
+pub async fn archive_bets(
+    connection: &mut PgConnection,
+    older_than_days: i32,
+    batch: i64,
+    from: Option<DateTime<Utc>>,
+) -> Result<Moved<DateTime<Utc>>, LedgerError> {
     let mut transaction = connection.begin().await?;
-    // A bet with a call that is still owed is not finished for us, whatever its state says.
-    let chosen = sqlx::query_scalar!(
-        "select sequence from bets
-         where state in ('WON', 'LOST', 'VOIDED', 'CANCELLED', 'REJECTED') and ended_at < now() - make_interval(days => $1)
-           and not exists (select from outbox where outbox.sequence = bets.sequence and outbox.state in ('open', 'needs_human'))
-         order by ended_at limit $2 for update skip locked",
+    // A bet with a call that is still owed is not finished for us, whatever its state says. (Asked as a value for each bet, by
+    // the index of its calls: of `not exists` PostgreSQL makes a join that reads the whole outbox for every batch.)
+    let chosen = sqlx::query!(
+        r#"select sequence, ended_at as "ended_at!" from bets
+           where state in ('WON', 'LOST', 'VOIDED', 'CANCELLED', 'REJECTED')
+             and ended_at < now() - make_interval(days => $1) and ended_at >= coalesce($3, '-infinity'::timestamptz)
+             and (select bool_or(state in ('open', 'needs_human')) from outbox where outbox.sequence = bets.sequence) is not true
+           order by ended_at limit $2 for update skip locked"#,
         older_than_days,
-        batch
+        batch,
+        from
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    let Some(last) = chosen.last() else {
+        return Ok(Moved { rows: 0, next: from });
+    };
+    let next = Some(last.ended_at);
+    let sequences: Vec<i64> = chosen.iter().map(|bet| bet.sequence).collect();
+    sqlx::query!(
+        "select make_archive_partition('bets_archive', month)
+         from (select distinct date_trunc('month', ended_at, 'UTC') as month from unnest($1::timestamptz[]) as ended_at) as months",
+        &chosen.iter().map(|bet| bet.ended_at).collect::<Vec<_>>()
     )
     .fetch_all(&mut *transaction)
     .await?;
     sqlx::query!(
         "insert into bets_archive select bets.*, now() from bets where sequence = any($1)",
-        &chosen
+        &sequences
     )
     .execute(&mut *transaction)
     .await?;
     crate::failpoint::reach("K20");
-    let done = sqlx::query!("delete from bets where sequence = any($1)", &chosen)
+    // What people or a restore decided stays as it was, until the decision goes.
+    sqlx::query!(
+        "delete from outbox where sequence = any($1) and state = 'done'
+             and not exists (select from restored_bets where restored_bets.sequence = outbox.sequence)",
+        &sequences
+    )
+    .execute(&mut *transaction)
+    .await?;
+    let done = sqlx::query!("delete from bets where sequence = any($1)", &sequences)
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    Ok(done.rows_affected())
-}
-
-/// Deletes one batch of archived bets that are older than the retention. Returns how many were deleted.
-///
-/// # Errors
-/// When PostgreSQL refuses it.
-pub async fn delete_expired_bets(connection: &mut PgConnection, retention_days: i32, batch: i64) -> Result<u64, LedgerError> {
-    let done = sqlx::query!(
-        "delete from bets_archive where bet_id in (
-             select bet_id from bets_archive where ended_at < now() - make_interval(days => $1) order by ended_at limit $2)",
-        retention_days,
-        batch
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected())
+    Ok(Moved {
+        rows: done.rows_affected(),
+        next,
+    })
 }
 
 /// Deletes one batch of audited balance enquiries. They belong to no bet and move no money, so that nobody has to keep them for
@@ -60,9 +88,9 @@ pub async fn delete_expired_bets(connection: &mut PgConnection, retention_days: 
 /// When PostgreSQL refuses it.
 pub async fn delete_old_balance_enquiries(connection: &mut PgConnection, older_than_days: i32, batch: i64) -> Result<u64, LedgerError> {
     let done = sqlx::query!(
-        "delete from wallet_audit where audit_id in (
+        "delete from wallet_audit where audit_id = any(array(
              select audit_id from wallet_audit where action = 'getBalance' and at < now() - make_interval(days => $1)
-             order by at limit $2 for update skip locked)",
+             order by at limit $2 for update skip locked))",
         older_than_days,
         batch
     )
@@ -71,50 +99,74 @@ pub async fn delete_old_balance_enquiries(connection: &mut PgConnection, older_t
     Ok(done.rows_affected())
 }
 
-/// Moves one batch of audited calls to the archive. Returns how many were moved. The oldest are those with the lowest ids; the
-/// table has no index of their age, which every call would have to keep.
+/// Moves one batch of audited calls to the archive, from those whose id is above `after`. The oldest are those with the lowest
+/// ids; the table has no index of their age, which every call would have to keep.
 ///
 /// # Errors
 /// When PostgreSQL refuses it; the whole batch then stays.
-pub async fn archive_calls(connection: &mut PgConnection, older_than_days: i32, batch: i64) -> Result<u64, LedgerError> {
-    let done = sqlx::query!(
-        "with moved as (
-             delete from wallet_audit where audit_id in (
-                 select audit_id from (select audit_id, at from wallet_audit order by audit_id limit $2 for update skip locked) as oldest
-                 where at < now() - make_interval(days => $1))
-             returning *)
-         insert into wallet_audit_archive select moved.*, now() from moved",
+pub async fn archive_calls(
+    connection: &mut PgConnection,
+    older_than_days: i32,
+    batch: i64,
+    after: Option<i64>,
+) -> Result<Moved<i64>, LedgerError> {
+    let mut transaction = connection.begin().await?;
+    let chosen = sqlx::query!(
+        "select audit_id, at from (
+             select audit_id, at from wallet_audit where audit_id > coalesce($3::bigint, -1) order by audit_id limit $2 for update skip locked) as oldest
+         where at < now() - make_interval(days => $1)",
         older_than_days,
-        batch
+        batch,
+        after
     )
-    .execute(connection)
+    .fetch_all(&mut *transaction)
     .await?;
-    Ok(done.rows_affected())
-}
-
-/// Deletes one batch of archived calls that are older than the retention. Returns how many were deleted.
-///
-/// # Errors
-/// When PostgreSQL refuses it.
-pub async fn delete_expired_calls(connection: &mut PgConnection, retention_days: i32, batch: i64) -> Result<u64, LedgerError> {
+    let Some(next) = chosen.iter().map(|call| call.audit_id).max() else {
+        return Ok(Moved { rows: 0, next: after });
+    };
+    sqlx::query!(
+        "select make_archive_partition('wallet_audit_archive', month)
+         from (select distinct date_trunc('month', at, 'UTC') as month from unnest($1::timestamptz[]) as at) as months",
+        &chosen.iter().map(|call| call.at).collect::<Vec<_>>()
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
     let done = sqlx::query!(
-        "delete from wallet_audit_archive where audit_id in (
-             select audit_id from wallet_audit_archive where at < now() - make_interval(days => $1) order by at limit $2)",
-        retention_days,
-        batch
+        "with moved as (delete from wallet_audit where audit_id = any($1) returning *)
+         insert into wallet_audit_archive select moved.*, now() from moved",
+        &chosen.iter().map(|call| call.audit_id).collect::<Vec<_>>()
     )
-    .execute(connection)
+    .execute(&mut *transaction)
     .await?;
-    Ok(done.rows_affected())
+    transaction.commit().await?;
+    Ok(Moved {
+        rows: done.rows_affected(),
+        next: Some(next),
+    })
 }
 
-/// Deletes launch tokens that expired more than two days ago; until then a replay is recognised.
+/// The archives, whose months are dropped when they are past the retention.
+#[derive(Clone, Copy, Debug)]
+pub enum Archive {
+    Bets,
+    Calls,
+}
+
+/// Drops the oldest month of an archive if all of it is past the retention. `false`: none is.
 ///
 /// # Errors
-/// When PostgreSQL refuses it.
-pub async fn delete_expired_launch_tokens(connection: &mut PgConnection) -> Result<u64, LedgerError> {
-    let done = sqlx::query!("delete from launch_tokens where expires_at < now() - interval '2 days'")
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected())
+/// When PostgreSQL refuses it, or somebody reads the archive for longer than a second.
+pub async fn drop_expired_month(connection: &mut PgConnection, archive: Archive, retention_days: i32) -> Result<bool, LedgerError> {
+    let table = match archive {
+        Archive::Bets => "bets_archive",
+        Archive::Calls => "wallet_audit_archive",
+    };
+    let dropped = sqlx::query_scalar!(
+        "select drop_expired_partition($1, now() - make_interval(days => $2))",
+        table,
+        retention_days
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(dropped.is_some())
 }

@@ -77,8 +77,9 @@ pub async fn overlapping_bets(connection: &mut PgConnection) -> Result<Vec<Findi
     .await?)
 }
 
-/// Players whose bets do not carry the nonces from 0 to the next one, each once, but for those that a restore has passed over. The first of them may be missing only of
-/// players who are older than the retention.
+/// Players whose bets do not carry the nonces from their first (0, unless they had been forgotten and came back) to the next
+/// one, each once, but for those that a restore has passed over. The first of them may be missing only of players who are
+/// older than the retention.
 ///
 /// # Errors
 /// When PostgreSQL cannot be asked.
@@ -92,10 +93,10 @@ pub async fn broken_nonces(connection: &mut PgConnection, retention_days: i32) -
            in_force as (select agent_id, user_id, count(*) as rows, max(nonce) as nonce from player_seeds group by agent_id, user_id),
            free as (
                -- The nonce in force is the next one, unless an open bet has taken it.
-               select players.agent_id, players.user_id, players.created_at, rows, in_force.nonce + count(bets.nonce) as nonce
+               select players.agent_id, players.user_id, players.created_at, players.first_nonce, rows, in_force.nonce + count(bets.nonce) as nonce
                from players left join in_force using (agent_id, user_id)
                    left join bets on bets.agent_id = players.agent_id and bets.user_id = players.user_id and bets.nonce = in_force.nonce and is_open
-               group by players.agent_id, players.user_id, players.created_at, rows, in_force.nonce),
+               group by players.agent_id, players.user_id, players.created_at, players.first_nonce, rows, in_force.nonce),
            wrong as materialized (
                select 'player ' || agent_id || '/' || user_id as subject,
                       format('%s bets with %s different nonces from %s to %s, and the next nonce is %s, in %s rows of seeds',
@@ -110,7 +111,7 @@ pub async fn broken_nonces(connection: &mut PgConnection, retention_days: i32) -
                              and skipped_nonces.user_id = coalesce(free.user_id, used.user_id)) as gap) as skipped
                where rows > 1 or (nonce is null and bets is not null) or nonces <> bets or highest <> nonce - 1 - after
                   or bets <> highest - lowest + 1 - within
-                  or (coalesce(lowest, nonce) <> before and created_at > now() - make_interval(days => $1)))
+                  or (coalesce(lowest, nonce) <> first_nonce + before and created_at > now() - make_interval(days => $1)))
            select subject as "subject!", detail as "detail!", (select count(*) from wrong) as "total!" from wrong limit 5"#,
         retention_days
     )
@@ -226,12 +227,19 @@ pub async fn rewritten_messages(connection: &mut PgConnection, retention_days: i
            sent as (
                select audit_id, sequence, action, message, at from wallet_audit where sequence is not null
                union all select audit_id, sequence, action, message, at from wallet_audit_archive where sequence is not null),
+           stored_or_first_sent as (
+               select sequence, action, message from stored
+               -- What was owed for a bet goes when it is archived: its calls are then held against the first of them.
+               union all select distinct on (sequence, action) sequence, action, message from (
+                   select sent.* from sent where action <> 'bet' and not exists (
+                           select from outbox where outbox.sequence = sent.sequence and outbox.action = sent.action)
+                       and not exists (select from bets where bets.sequence = sent.sequence) order by sequence, action, audit_id) as first),
            wrong as materialized (
                select 'call ' || audit_id as subject,
                       format('the %s of the bet with sequence %s was sent with other bytes than are stored', action, sequence) as detail
                from sent
                where at > now() - make_interval(days => $1) and not exists (
-                   select from stored where stored.sequence = sent.sequence and stored.action = sent.action and stored.message = sent.message))
+                   select from stored_or_first_sent as stored where stored.sequence = sent.sequence and stored.action = sent.action and stored.message = sent.message))
            select subject as "subject!", detail as "detail!", (select count(*) from wrong) as "total!" from wrong limit 5"#,
         retention_days
     )

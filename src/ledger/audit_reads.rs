@@ -112,17 +112,29 @@ pub struct OwedCall {
     pub overdue_s: i64,
 }
 
-/// The calls that were ever owed for these bets.
+/// The calls that were ever owed for these bets. What was done for an archived bet is known by the calls that were made.
 ///
 /// # Errors
 /// When PostgreSQL cannot be asked.
 pub async fn owed_calls(connection: &mut PgConnection, sequences: &[i64]) -> Result<Vec<OwedCall>, LedgerError> {
     Ok(sqlx::query_as!(
         OwedCall,
-        r#"select sequence, outbox_id, action, message, state,
+        r#"with archived as (
+               select chosen as sequence from unnest($1::bigint[]) as chosen where not exists (select from bets where bets.sequence = chosen)),
+           called as (
+               select audit_id, sequence, action, message, status from archived join wallet_audit using (sequence) where action <> 'bet'
+               union all
+               select audit_id, sequence, action, message, status from archived join wallet_audit_archive using (sequence) where action <> 'bet'),
+           made as (
+               select sequence, action, message, (array_agg(status order by audit_id desc))[1] as last_status from called
+               group by sequence, action, message)
+           select sequence as "sequence!", outbox_id as "outbox_id!", action as "action!", message as "message!", state as "state!",
                   coalesce(last_status in ('1017', '1039', '1044'), false) as "is_denied!",
                   extract(epoch from now() - greatest(due_at, leased_until))::bigint as "overdue_s!"
-           from outbox where sequence = any($1) order by outbox_id"#,
+           from outbox where sequence = any($1)
+           union all select sequence, 0, action, message, 'done', coalesce(last_status in ('1017', '1039', '1044'), false), 0 from made
+           where not exists (select from outbox where outbox.sequence = made.sequence and outbox.action = made.action)
+           order by 2"#,
         sequences
     )
     .fetch_all(connection)

@@ -110,7 +110,11 @@ pub async fn record_intent(connection: &mut PgConnection, intent: &Intent<'_>) -
                    order by nonce desc limit 1) as in_force
                where $9::text is null or commitment = $9),
            first_use as (
-               insert into used_user_seeds select agent_id, user_id, user_seed from seeds on conflict do nothing returning user_seed)
+               insert into used_user_seeds select agent_id, user_id, user_seed from seeds on conflict do nothing returning user_seed),
+           used_again as (
+               update used_user_seeds set used_at = now() from seeds
+               where used_user_seeds.agent_id = seeds.agent_id and used_user_seeds.user_id = seeds.user_id
+                   and used_user_seeds.user_seed = seeds.user_seed and used_at < now() - interval '1 day')
            insert into bets (bet_id, agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor,
                              configuration_version, max_lane, user_seed, user_seed_fresh, nonce, commitment, next_commitment,
                              server_seed_sealed, hazard_epoch, hazard_seed, idempotency_key, message, placed_at, deadline_at)

@@ -27,20 +27,23 @@ pub struct NewPlayer<'a> {
     pub user_name: Option<&'a str>,
 }
 
-/// Creates a player; of several at once, one does. `false`: the player exists already, and nothing changed.
+/// Creates a player; of several at once, one does. `false`: the player exists already, and nothing changed. The nonces of one
+/// who was forgotten go on where they ended.
 ///
 /// # Errors
 /// When PostgreSQL refuses it.
-pub async fn create(connection: &mut PgConnection, player: &NewPlayer<'_>) -> Result<bool, LedgerError> {
+pub async fn create(connection: &mut PgConnection, sealing: &Sealing, player: &NewPlayer<'_>) -> Result<bool, LedgerError> {
     let done = sqlx::query!(
-        "insert into players (agent_id, user_id, currency, bet_limit_minor, language, user_name)
-         values ($1, $2, $3, $4, coalesce($5, 'en'), $6) on conflict do nothing",
+        "with before as (select next_nonce from (values (1)) as one left join forgotten_players on pseudonym = $7)
+         insert into players (agent_id, user_id, currency, bet_limit_minor, language, user_name, first_nonce)
+         select $1, $2, $3, $4, coalesce($5, 'en'), $6, coalesce(next_nonce, 0) from before on conflict do nothing",
         player.id.agent_id.as_str(),
         player.id.user_id.as_str(),
         player.currency,
         player.bet_limit_minor,
         player.language,
         player.user_name,
+        &sealing.pseudonym(player.id)[..],
     )
     .execute(connection)
     .await?;
@@ -159,7 +162,7 @@ pub async fn bet_limit(connection: &mut PgConnection, player: &PlayerId) -> Resu
     .await?)
 }
 
-/// Keeps the hash of a one-time launch token of a player that exists. `false`: no such player.
+/// Keeps the hash of a one-time launch token of a player that exists, and that the player was seen. `false`: no such player.
 ///
 /// # Errors
 /// When PostgreSQL refuses it.
@@ -170,7 +173,9 @@ pub async fn add_launch_token(
     ttl_s: i64,
 ) -> Result<bool, LedgerError> {
     let done = sqlx::query!(
-        "insert into launch_tokens (token_hash, agent_id, user_id, expires_at)
+        "with seen as (
+             update players set seen_at = now() where agent_id = $1 and user_id = $2 and seen_at < now() - interval '1 day')
+         insert into launch_tokens (token_hash, agent_id, user_id, expires_at)
          select $3, agent_id, user_id, now() + make_interval(secs => $4::bigint::double precision) from players where agent_id = $1 and user_id = $2",
         player.agent_id.as_str(),
         player.user_id.as_str(),
@@ -278,7 +283,7 @@ pub async fn ensure_seeds(
     sqlx::query!(
         "with first_pair as (
              insert into player_seeds (agent_id, user_id, nonce, server_seed_sealed, commitment, next_server_seed_sealed, next_commitment, user_seed)
-             select agent_id, user_id, 0, $3, $4, $5, $6, $7 from players
+             select agent_id, user_id, first_nonce, $3, $4, $5, $6, $7 from players
              where agent_id = $1 and user_id = $2 and not exists (select from player_seeds where agent_id = $1 and user_id = $2)
              on conflict do nothing
              returning agent_id, user_id, user_seed)
@@ -366,7 +371,8 @@ pub async fn change_user_seed(connection: &mut PgConnection, player: &PlayerId, 
                 "with changed as (
                      update player_seeds set user_seed = $4 where agent_id = $1 and user_id = $2 and nonce = $3
                      returning agent_id, user_id, user_seed)
-                 insert into used_user_seeds select agent_id, user_id, user_seed from changed on conflict do nothing",
+                 insert into used_user_seeds select agent_id, user_id, user_seed from changed
+                 on conflict (agent_id, user_id, user_seed) do update set used_at = now()",
                 agent_id,
                 user_id,
                 row.nonce,

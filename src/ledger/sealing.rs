@@ -3,7 +3,9 @@
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac as _};
 use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::chance::Chance;
@@ -16,6 +18,8 @@ const NONCE_BYTES: usize = 24;
 #[derive(Clone)]
 pub struct Sealing {
     cipher: XChaCha20Poly1305,
+    /// Keyed with another key, which follows from the sealing key.
+    pseudonyms: Hmac<Sha256>,
     chance: Chance,
 }
 
@@ -24,6 +28,7 @@ impl Sealing {
     pub fn new(key: &[u8; 32], chance: Chance) -> Self {
         Self {
             cipher: XChaCha20Poly1305::new(key.into()),
+            pseudonyms: keyed(&keyed(key).chain_update("faircross pseudonyms").finalize().into_bytes()),
             chance,
         }
     }
@@ -43,6 +48,13 @@ impl Sealing {
         [nonce.as_slice(), &ciphertext].concat()
     }
 
+    /// What stands for a player of whom nothing else is kept: a keyed hash, so that nobody without the key finds out whose it
+    /// is, not even by trying names.
+    pub fn pseudonym(&self, player: &PlayerId) -> [u8; 32] {
+        let name = format!("{}/{}", player.agent_id, player.user_id);
+        self.pseudonyms.clone().chain_update(name).finalize().into_bytes().into()
+    }
+
     /// Opens what was sealed for the row that `row` names.
     ///
     /// # Errors
@@ -60,6 +72,10 @@ impl Sealing {
         let text = self.cipher.decrypt(&XNonce::from(nonce), payload).map_err(|_| UNREADABLE)?;
         String::from_utf8(text).map(SecretString::from).map_err(|_| UNREADABLE)
     }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
 /// The row name under which a player's server seeds are sealed; a bet keeps the seed as the player's row had it.

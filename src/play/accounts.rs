@@ -104,7 +104,7 @@ pub async fn create_member(context: &Context, agent: &Agent, member: &NewMember)
     };
     let created = context
         .ledger
-        .run(async |connection| players::create(connection, &new).await)
+        .run(async |connection| players::create(connection, &context.sealing, &new).await)
         .await?;
     Ok(if created { CreateMember::Created } else { CreateMember::Exists })
 }

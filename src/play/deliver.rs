@@ -12,6 +12,7 @@ use crate::failpoint;
 use crate::game::player::AgentId;
 use crate::ledger::LedgerError;
 use crate::ledger::calls::CallRecord;
+use crate::ledger::misdated;
 use crate::ledger::outbox::{self, Again, Claimed, Trace};
 use crate::live::keys;
 use crate::play::context::{Context, call_timeout, endpoint};
@@ -342,21 +343,38 @@ fn jittered_ms(delay_s: u64, percent: u8, chance: u8) -> i64 {
     i64::try_from(delay_ms.saturating_sub(span_ms).saturating_add(moved_ms)).unwrap_or(i64::MAX)
 }
 
-/// What is too old for retries is handed to people, and how much is owed is measured.
+/// What is too old for retries is handed to people, and what a clock that was set back has put off is due again.
 ///
 /// # Errors
 /// When the record cannot be asked.
 pub async fn review(context: &Context) -> Result<u64, LedgerError> {
-    let human_after_s = i64::try_from(context.settings.wallet.human_after_s).unwrap_or(i64::MAX);
+    let wallet = &context.settings.wallet;
+    let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     let handed_over = context
         .ledger
-        .run(async |connection| outbox::hand_over_aged(connection, human_after_s).await)
+        .run(async |connection| outbox::hand_over_aged(connection, seconds(wallet.human_after_s)).await)
         .await?;
+    let schedule_s: Vec<i64> = wallet.retry_schedule_s.iter().copied().map(seconds).collect();
+    let misdated = context
+        .ledger
+        .run(async |connection| misdated::recall(connection, seconds(wallet.lease_s), &schedule_s).await)
+        .await?;
+    if misdated > 0 {
+        tracing::warn!(misdated, "calls were put off by a clock that went back; they are due now");
+    }
+    Ok(handed_over)
+}
+
+/// Measures how much is owed.
+///
+/// # Errors
+/// When the record cannot be asked.
+pub async fn measure(context: &Context) -> Result<(), LedgerError> {
     let depth = context.ledger.run(async |connection| outbox::depth(connection).await).await?;
     metrics::gauge!("faircross_outbox_open").set(depth.open as f64);
     metrics::gauge!("faircross_outbox_needs_human").set(depth.needs_human as f64);
     metrics::gauge!("faircross_outbox_oldest_open_age_seconds").set(depth.oldest_open_age_s as f64);
-    Ok(handed_over)
+    Ok(())
 }
 
 #[cfg(test)]

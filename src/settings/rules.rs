@@ -241,6 +241,7 @@ impl Rules {
             u64::from(jobs.retention_days.max(1)),
         );
         self.between("jobs.cleanup_batch", jobs.cleanup_batch, 1, 100_000);
+        self.between("jobs.cleanup_slice_ms", jobs.cleanup_slice_ms, 1, 240_000);
     }
 
     fn schedule(&mut self, setting: &str, expression: &str) {

@@ -142,6 +142,7 @@ pub struct JobSettings {
     pub archive_after_days: u32,
     pub retention_days: u32,
     pub cleanup_batch: u32,
+    pub cleanup_slice_ms: u64,
 }
 
 /// `[log]`.

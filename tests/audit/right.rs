@@ -101,7 +101,8 @@ impl Builder {
         let tomorrow = builder.tomorrow().await;
         builder.finished_bets().await;
         // The first bet goes to the archive.
-        assert_eq!(archive::archive_bets(&mut builder.connection, 0, 1).await.expect("archived"), 1);
+        let moved = archive::archive_bets(&mut builder.connection, 0, 1, None).await;
+        assert_eq!(moved.expect("archived").rows, 1);
         let open_seed = builder.bets_on_their_way().await;
         let right = Right {
             sealing_key,
@@ -210,7 +211,7 @@ impl Builder {
             language: None,
             user_name: None,
         };
-        assert!(players::create(&mut self.connection, &new).await.expect("created"));
+        assert!(players::create(&mut self.connection, &self.sealing, &new).await.expect("created"));
         let (current, next) = (seed(), seed());
         let seeds = FirstSeeds {
             current: &current,

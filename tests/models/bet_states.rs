@@ -99,6 +99,7 @@ fn in_json(model: &Record) -> serde_json::Value {
     let rows: Vec<_> = model
         .rows
         .iter()
+        .filter(|row| !row.is_gone)
         .map(|row| {
             let state = match row.state {
                 RowState::Open => "open",

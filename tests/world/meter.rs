@@ -19,8 +19,14 @@ const COMMANDS_OF_JOBS: [&str; 4] = ["\"TIME\"", "hazard-refresh-lock", "\"hazar
 const COMMANDS_OF_A_NEW_CONNECTION: [&str; 2] = ["\"INFO\" \"server\"", "\"SETINFO\""];
 /// What the counting itself says to Redis.
 const COMMANDS_OF_THE_METER: [&str; 1] = ["\"ECHO\""];
-/// All agents, which are read again every five seconds (a bet would ask for one), and the chains of the road's days.
-const STATEMENTS_OF_JOBS: [&str; 3] = ["from agents order by agent_id", "hazard_chains", "pg_stat_activity"];
+/// All agents, which are read again every five seconds (a bet would ask for one), the chains of the road's days, and how
+/// much is owed.
+const STATEMENTS_OF_JOBS: [&str; 4] = [
+    "from agents order by agent_id",
+    "hazard_chains",
+    "pg_stat_activity",
+    "min(created_at) as oldest from outbox",
+];
 /// What each connection to PostgreSQL says once, when it is opened (and the probe, which asks again).
 const STATEMENTS_OF_A_NEW_CONNECTION: [&str; 1] = ["idle_in_transaction_session_timeout"];
 const ACTIONS: [&str; 5] = ["getBalance", "bet", "cancelBet", "settle", "voidBet"];

@@ -38,6 +38,8 @@ pub struct Row {
     /// The number of the claim that holds it.
     pub claim: Option<u32>,
     pub has_lapsed: bool,
+    /// Removed with its bet's archiving.
+    pub is_gone: bool,
 }
 
 /// Everything of a player in the record, and the answer to the last call.
@@ -87,6 +89,7 @@ impl Record {
             is_due,
             claim,
             has_lapsed,
+            is_gone: false,
         });
     }
 
@@ -251,6 +254,8 @@ impl Record {
             .collect();
         for bet in finished {
             self.bets[bet].is_archived = true;
+            let done = |row: &&mut Row| row.bet == bet && row.state == RowState::Done;
+            self.rows.iter_mut().filter(done).for_each(|row| row.is_gone = true);
         }
         Reply::Moved(true)
     }
@@ -259,7 +264,8 @@ impl Record {
     fn tamper(&self, with: Tampering, bet: usize, row: Option<usize>) -> Reply {
         use BetState as S;
         let constraint = {
-            let (number, bet, row) = (bet, &self.bets[bet], row.map(|row| &self.rows[row]));
+            let row = row.map(|row| &self.rows[row]).filter(|row| !row.is_gone);
+            let (number, bet) = (bet, &self.bets[bet]);
             let stands = !bet.is_archived;
             match with {
                 Tampering::JumpTo(to) => {
@@ -280,7 +286,7 @@ impl Record {
                     .filter(|row| matches!(row.state, RowState::Done | RowState::Resolved))
                     .map(|_| "outbox_done_is_final"),
                 Tampering::SecondSettlement => {
-                    let is_settlement = |row: &Row| row.bet == number && row.action != "cancelBet";
+                    let is_settlement = |row: &Row| row.bet == number && row.action != "cancelBet" && !row.is_gone;
                     self.rows.iter().any(is_settlement).then_some("outbox_one_settlement")
                 }
                 Tampering::History => stands.then_some("bets_terms_immutable"),

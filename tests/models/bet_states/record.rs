@@ -82,7 +82,7 @@ impl RealRecord {
             language: None,
             user_name: None,
         };
-        assert!(players::create(connection, &new).await.expect("a player"));
+        assert!(players::create(connection, &sealing, &new).await.expect("a player"));
         let seeds = players::FirstSeeds {
             current: &current,
             next: &next,
@@ -241,7 +241,7 @@ impl RealRecord {
                 Reply::Moved(change == players::SeedChange::Changed)
             }
             Call::Archive => {
-                archive::archive_bets(connection, 0, 1_000).await?;
+                archive::archive_bets(connection, 0, 1_000, None).await?;
                 Reply::Moved(true)
             }
             Call::Tamper { with, bet, row: number } => {
@@ -253,7 +253,7 @@ impl RealRecord {
     }
 
     async fn holder(&mut self, server: usize, row: i64) -> String {
-        let sql = format!("select coalesce(lease_token, 'nobody') from outbox where outbox_id = {row}");
+        let sql = format!("select coalesce((select lease_token from outbox where outbox_id = {row}), 'nobody')");
         ask(&mut self.servers[server], sql).await
     }
 
@@ -291,7 +291,11 @@ impl RealRecord {
             "select coalesce(json_agg(outbox_id order by outbox_id), '[]')::text from outbox where sequence in ({})",
             sequences.join(", ")
         );
-        self.rows = numbers(&ask(&mut self.servers[0], rows).await);
+        for row in numbers(&ask(&mut self.servers[0], rows).await) {
+            if !self.rows.contains(&row) {
+                self.rows.push(row);
+            }
+        }
     }
 
     /// The whole record of the player, in the model's words.
