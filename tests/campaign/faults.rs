@@ -30,7 +30,7 @@ pub enum RedisFault {
 /// Accidents of hosts and machines rather than of processes.
 pub const HOST_REDIS_FAULTS: [RedisFault; 3] = [RedisFault::SilentPeer, RedisFault::FullToTheBrim, RedisFault::SnapshotFailed];
 
-pub const REDIS_FAULTS: [RedisFault; 12] = [
+pub const REDIS_FAULTS: [RedisFault; 9] = [
     RedisFault::Restarted,
     RedisFault::Wiped,
     RedisFault::FileCut,
@@ -40,9 +40,6 @@ pub const REDIS_FAULTS: [RedisFault; 12] = [
     RedisFault::StalledFor5S,
     RedisFault::ConnectionsCut,
     RedisFault::AnswersLost,
-    RedisFault::SilentPeer,
-    RedisFault::FullToTheBrim,
-    RedisFault::SnapshotFailed,
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +66,7 @@ pub const HOST_POSTGRES_FAULTS: [PostgresFault; 4] = [
     PostgresFault::Standby,
 ];
 
-pub const POSTGRES_FAULTS: [PostgresFault; 12] = [
+pub const POSTGRES_FAULTS: [PostgresFault; 8] = [
     PostgresFault::ImmediateShutdown,
     PostgresFault::BackendsKilled,
     PostgresFault::CutInIntent,
@@ -78,10 +75,6 @@ pub const POSTGRES_FAULTS: [PostgresFault; 12] = [
     PostgresFault::Stalled,
     PostgresFault::PoolExhausted,
     PostgresFault::ConnectionsCut,
-    PostgresFault::SilentPeer,
-    PostgresFault::ReadOnly,
-    PostgresFault::OneRowLocked,
-    PostgresFault::Standby,
 ];
 
 async fn pause(milliseconds: u64) {
