@@ -344,7 +344,6 @@ async fn a_debit_that_is_not_closed_once_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails on a busy machine for a reason that is not known yet; run it alone"]
 async fn a_history_that_is_not_legal_is_found() {
     for statements in [
         "update bets set history_states = array_remove(history_states, 'PLACED'), history_times = history_times[2:] where bet_id = {hit}",

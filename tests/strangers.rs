@@ -12,9 +12,9 @@ use crate::world::{Meter, World, WorldOptions, resting_jobs, wait_for};
 /// Questions about names that are not known go to the record so often in a second.
 const UNKNOWN_NAMES_PER_SECOND: u64 = 20;
 const MANY: usize = 300;
+const AT_ONCE: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails on a busy machine for a reason that is not known yet; run it alone"]
 async fn a_flood_of_unknown_names_costs_a_few_statements() {
     let (world, server) = World::with_server_and(resting_jobs()).await;
     let mut meter = Meter::start(&world).await;
@@ -35,12 +35,13 @@ async fn a_flood_of_unknown_names_costs_a_few_statements() {
         let version = http.get(server.url(&format!("/api/fairness/config/{}", 1_000 + number)));
         assert!([404, 503].contains(&version.send().await.expect("answered").status().as_u16()));
     };
-    for numbers in (0..MANY).collect::<Vec<_>>().chunks(50) {
+    for numbers in (0..MANY).collect::<Vec<_>>().chunks(AT_ONCE) {
         join_all(numbers.iter().map(|number| ask(*number))).await;
     }
     let seconds = start.elapsed().as_secs() + 2;
     let asked = meter.read().await.statements;
-    let most = usize::try_from((UNKNOWN_NAMES_PER_SECOND + 1) * seconds).expect("a small number");
+    // Each second that was touched, and what those who ask about a known name at the same instant ask before one has the answer.
+    let most = usize::try_from(UNKNOWN_NAMES_PER_SECOND * seconds).expect("a small number") + AT_ONCE;
     assert!(
         asked.len() <= most,
         "{} statements in {seconds} s, of {} questions: {asked:?}",

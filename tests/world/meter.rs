@@ -27,8 +27,9 @@ const STATEMENTS_OF_JOBS: [&str; 4] = [
     "pg_stat_activity",
     "min(created_at) as oldest from outbox",
 ];
-/// What each connection to PostgreSQL says once, when it is opened (and the probe, which asks again).
-const STATEMENTS_OF_A_NEW_CONNECTION: [&str; 1] = ["idle_in_transaction_session_timeout"];
+/// What each connection to PostgreSQL says once, when it is opened (and the probe, which asks again): it sets its limits, and
+/// looks whether they are in force and whether it may write.
+const STATEMENTS_OF_A_NEW_CONNECTION: [&str; 2] = ["idle_in_transaction_session_timeout", "select not pg_is_in_recovery()"];
 const ACTIONS: [&str; 5] = ["getBalance", "bet", "cancelBet", "settle", "voidBet"];
 
 /// Settings under which a world's jobs rest for an hour where they can.
