@@ -144,19 +144,19 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
 /// Reads what is unambiguous.
 fn read(body: &[u8]) -> Result<Answer<'_>, Defect> {
-    let trimmed = body.trim_ascii();
-    let text = match trimmed.first() {
+    match body.trim_ascii_start().first() {
         None => return Err(Defect::Empty),
         Some(b'<') => return Err(Defect::Html),
-        Some(_) => trimmed,
-    };
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
+        Some(_) => {}
+    }
+    // Only JSON's own white space may stand around it (RFC 8259, section 2), which the reader knows: a form feed does not.
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
     let fields = deserializer.deserialize_map(FieldsVisitor).map_err(|error| {
         if error.to_string().starts_with(DUPLICATE_NAME) {
             Defect::DuplicateName
         } else if error.is_data() {
             Defect::NotAnObject
-        } else if std::str::from_utf8(text).is_err() {
+        } else if std::str::from_utf8(body).is_err() {
             Defect::NotUtf8
         } else {
             Defect::NotJson
@@ -419,6 +419,8 @@ mod tests {
             (b"<!doctype html>", None, Defect::Html),
             (b"{\"status\":\"00\xff00\"}", None, Defect::NotUtf8),
             (b"status=0000", None, Defect::NotJson),
+            (b"\x0c{\"status\":\"0000\"}", None, Defect::NotJson),
+            (b"{\"status\":\"0000\"}\x0c", None, Defect::TwoDocuments),
             (b"{\"status\":0000}", None, Defect::NotJson),
             (b"[]", None, Defect::NotAnObject),
             (b"{\"status\":\"0000\"}{}", None, Defect::TwoDocuments),
