@@ -298,17 +298,23 @@ async fn what_a_clock_that_went_back_has_put_off_is_due_again() {
                 // As they may be: on its last step, held at this moment, and a second cancel that is planned for later.
                 row(5, 9, "-5 hours", "2 hours", "0 s"),
                 row(6, 1, "0 s", "0 s", "15 s"),
-                row(7, 0, hour, "1 hour 2 minutes", "0 s"),
-                row(8, 1, hour, "1 hour 2 minutes", "0 s"),
-                "update outbox set debit_is_over_at = due_at where sequence in (7, 8)".to_owned(),
+                row(7, 0, "0 s", "2 minutes", "0 s"),
+                row(8, 1, "0 s", "2 minutes", "0 s"),
+                // A second cancel that was planned before the clock went back, before and after its first attempt.
+                row(9, 0, hour, "1 hour 2 minutes", "0 s"),
+                row(10, 1, hour, "1 hour 2 minutes", "0 s"),
+                "update outbox set debit_is_over_at = due_at where sequence in (7, 8, 9, 10)".to_owned(),
             ]
             .concat(),
         )
         .await;
-    let recalled = misdated::recall(&mut world.connection().await, 15, &[0, 1, 2, 60, 7_200]).await;
-    assert_eq!(recalled.expect("an answer"), 4);
+    let recalled = misdated::recall(&mut world.connection().await, 15, &[0, 1, 2, 60, 7_200], 125).await;
+    assert_eq!(recalled.expect("an answer"), 6);
     let due = "select string_agg(sequence::text, ' ' order by sequence) from outbox where due_at <= now() and leased_until <= now()";
     assert_eq!(world.ask_database(due).await, "1 2 3 4");
+    let planned = "select string_agg(sequence::text, ' ' order by sequence) from outbox
+        where due_at = debit_is_over_at and due_at between now() + interval '1 minute' and now() + interval '125 s'";
+    assert_eq!(world.ask_database(planned).await, "7 8 9 10");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,6 +340,31 @@ async fn a_call_is_made_though_the_clock_went_back() {
     })
     .await;
     world.operator.clear_faults().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bet_is_given_up_though_the_clock_went_back() {
+    let options = WorldOptions::default()
+        .with("FAIRCROSS__JOBS__WALLET_RETRY", "*/2 * * * * *")
+        .with("FAIRCROSS__WALLET__DEBIT_WITHIN_MS", 2_000);
+    let (world, mut server) = World::with_server_and(options).await;
+    let player = world.player(&server).await;
+    server.kill().await;
+    let server = world.start_server_killed_at("K4").await;
+    let at = player.at(&server);
+    let body = json!({ "betAmount": "10.00", "difficulty": "EASY", "currency": "INR", "hazardEpoch": at.epoch("EASY").await });
+    assert!(at.try_bet_with_key(&body, "one").await.is_err(), "the server dies");
+    // As if PostgreSQL's clock had been set back by an hour since.
+    world
+        .change_database("set session_replication_role = replica; update bets set created_at = created_at + interval '1 hour'")
+        .await;
+    let _server = world.start_server().await;
+    wait_for("the stake is on its way back", async || {
+        let state = world.ask_database("select state from bets").await;
+        if state == "CANCELLED" { Ok(()) } else { Err(state) }
+    })
+    .await;
     world.close().await;
 }
 

@@ -15,10 +15,20 @@ pub struct OpenBet {
     pub game_code: String,
     pub state: BetState,
     pub last_lane: i16,
-    /// How long the bet has been open, in milliseconds by PostgreSQL's clock.
+    /// How long the bet has been open, in milliseconds by PostgreSQL's clock. Less than nothing when that clock was set back since.
     pub age_ms: i64,
     /// Its deadline has come.
     pub is_due: bool,
+}
+
+/// A bet that is so much younger than now was made before PostgreSQL's clock was set back: its age says nothing.
+const MADE_BEFORE_THE_CLOCK_WENT_BACK_MS: i64 = -60_000;
+
+impl OpenBet {
+    /// Whether it has been open for so long, or for a time that nobody knows any more.
+    pub fn is_older_than(&self, age_ms: u64) -> bool {
+        self.age_ms < MADE_BEFORE_THE_CLOCK_WENT_BACK_MS || u64::try_from(self.age_ms).is_ok_and(|own_ms| own_ms >= age_ms)
+    }
 }
 
 /// At most `limit` open bets, in the order of the index of open bets, by agent, player and game; from the first on, or after

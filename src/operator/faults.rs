@@ -24,10 +24,12 @@
 //! `refuse` with 1016 or 1038 is an operator that lies: "already applied" to what it has not done. Something that it has done before is
 //! answered as it was then.
 //!
+//! With `"firstAttemptOnly": true` a fault happens only to the first message about each bet that it sees; a repeat is handled as usual.
+//!
 //! `delayMs` delays every other kind too, before it is done. With `"held": true` a delay lasts until the fault is taken back
 //! (replaced or cleared) and not for `delayMs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -98,6 +100,9 @@ pub struct Fault {
     /// How likely it happens to a call, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
+    /// Whether it happens to the first message about each bet only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first_attempt_only: bool,
     /// Starts the draws, so that a run can be repeated.
     #[serde(default)]
     pub seed: u64,
@@ -147,6 +152,9 @@ pub(super) struct Ordered {
     fired: u32,
     #[serde(skip)]
     draws: ChaCha8Rng,
+    /// The bets of which it has seen a message, where it matters.
+    #[serde(skip)]
+    seen: HashSet<String>,
 }
 
 /// All ordered faults.
@@ -165,6 +173,7 @@ impl Faults {
                 draws: ChaCha8Rng::seed_from_u64(fault.seed),
                 fault,
                 fired: 0,
+                seen: HashSet::new(),
             });
             self.0.insert(target, ordered.collect());
         }
@@ -175,10 +184,10 @@ impl Faults {
     }
 
     /// What happens to this call.
-    pub fn draw(&mut self, action: CallbackAction) -> Option<Fault> {
+    pub fn draw(&mut self, action: CallbackAction, platform_tx_id: Option<&str>) -> Option<Fault> {
         [Target::Action(action), Target::Every(Star::Star)]
             .into_iter()
-            .find_map(|target| self.0.get_mut(&target)?.iter_mut().find_map(Ordered::draw))
+            .find_map(|target| self.0.get_mut(&target)?.iter_mut().find_map(|ordered| ordered.draw(platform_tx_id)))
     }
 }
 
@@ -190,7 +199,10 @@ impl Drop for Ordered {
 }
 
 impl Ordered {
-    fn draw(&mut self) -> Option<Fault> {
+    fn draw(&mut self, platform_tx_id: Option<&str>) -> Option<Fault> {
+        if self.fault.first_attempt_only && !platform_tx_id.is_some_and(|id| self.seen.insert(id.to_owned())) {
+            return None;
+        }
         if self.fault.count.is_some_and(|count| self.fired >= count) {
             return None;
         }

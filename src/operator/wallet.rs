@@ -138,7 +138,7 @@ impl Wallet {
         if let Message::Transaction(_, transaction) = &message {
             call.platform_tx_id = Some(transaction.platform_tx_id.clone());
         }
-        let fault = locked(&self.faults).draw(message.action());
+        let fault = locked(&self.faults).draw(message.action(), call.platform_tx_id.as_deref());
         call.fault = fault.as_ref().map(|fault| fault.kind);
         Ok(Admitted {
             agent_id,

@@ -355,9 +355,10 @@ pub async fn review(context: &Context) -> Result<u64, LedgerError> {
         .run(async |connection| outbox::hand_over_aged(connection, seconds(wallet.human_after_s)).await)
         .await?;
     let schedule_s: Vec<i64> = wallet.retry_schedule_s.iter().copied().map(seconds).collect();
+    let debit_is_over_within_s = seconds(wallet.debit_within_ms.div_ceil(1_000).saturating_add(wallet.second_cancel_after_s));
     let misdated = context
         .ledger
-        .run(async |connection| misdated::recall(connection, seconds(wallet.lease_s), &schedule_s).await)
+        .run(async |connection| misdated::recall(connection, seconds(wallet.lease_s), &schedule_s, debit_is_over_within_s).await)
         .await?;
     if misdated > 0 {
         tracing::warn!(misdated, "calls were put off by a clock that went back; they are due now");

@@ -155,7 +155,7 @@ pub async fn sweep(context: &Arc<Context>) -> Result<Swept, SweepError> {
         swept.open += batch.len();
         let (pending, placed): (Vec<_>, Vec<_>) = batch.into_iter().partition(|bet| bet.state == BetState::Pending);
         for bet in pending {
-            if u64::try_from(bet.age_ms).is_ok_and(|age_ms| age_ms >= context.settings.recovery.pending_after_ms) {
+            if bet.is_older_than(context.settings.recovery.pending_after_ms) {
                 swept.cancelled += usize::from(or_passed_over(cancel(context, bet.sequence).await, bet.sequence)?);
             }
         }

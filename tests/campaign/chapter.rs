@@ -11,8 +11,9 @@ use futures::FutureExt as _;
 use serde_json::{Value, json};
 
 use crate::dice::{Deck, Dice};
-use crate::faults::{self, PostgresFault, RedisFault};
+use crate::faults::{PostgresFault, RedisFault};
 use crate::fleet::{Fleet, Postgres};
+use crate::operator_faults::{self, NOISE_PER_MILLE, OperatorAccident};
 use crate::players::{Crowd, Table};
 use crate::proxy::{Proxy, Traffic, Upstream};
 use crate::report::{self, Report, milliseconds};
@@ -22,8 +23,6 @@ use crate::world::{PATIENCE, Player, World, WorldOptions};
 const PEOPLE: usize = 120;
 /// An episode that takes longer (than this, its outage and as long again for the backlog) hangs.
 const EPISODE_LIMIT: Duration = Duration::from_secs(150);
-/// The chance of each wrong answer of the operator at all times, in a thousand: eleven kinds make 4 %.
-const NOISE_PER_MILLE: u32 = 4;
 /// The same while the operator is what is tested: a third of all calls go wrong.
 const LOUD_NOISE_PER_MILLE: u32 = 30;
 
@@ -40,8 +39,11 @@ pub enum Episode {
     Postgres(Vec<PostgresFault>),
     /// A third of the operator's answers are wrong for so many seconds.
     Operator(u64),
+    OperatorAccident(OperatorAccident),
     /// The operator cannot be reached for so many seconds.
     Outage(u64),
+    /// PostgreSQL is put back to an older copy.
+    Restore,
 }
 
 /// How a chapter's world is made.
@@ -61,8 +63,8 @@ pub struct Chapter {
     pub table: Arc<Table>,
     pub postgres: Postgres,
     pub report: Report,
-    operator_line: Proxy,
-    setting: Setting,
+    pub operator_line: Proxy,
+    pub setting: Setting,
 }
 
 /// Stores are given up as soon as in production, and what waits for an operator sooner.
@@ -111,7 +113,7 @@ impl Chapter {
             *offsets_ms.last_mut().expect("a server") = 3_600_000;
         }
         let fleet = Fleet::start(&world, postgres, &offsets_ms).await;
-        let table = seat_people(&fleet, PEOPLE, 30).await;
+        let table = seat_people(&fleet, PEOPLE, 30, 0).await;
         Self {
             world,
             fleet,
@@ -131,9 +133,13 @@ impl Chapter {
             Episode::Outage(seconds) => EPISODE_LIMIT + 2 * Duration::from_secs(*seconds),
             _ => EPISODE_LIMIT,
         };
-        let played = AssertUnwindSafe(tokio::time::timeout(limit, self.play(episode, dice)))
-            .catch_unwind()
-            .await;
+        let play = async {
+            match episode {
+                Episode::Restore => self.put_back_an_old_copy(dice).await,
+                _ => self.play(episode, dice).await,
+            }
+        };
+        let played = AssertUnwindSafe(tokio::time::timeout(limit, play)).catch_unwind().await;
         match played {
             Ok(Ok(())) => {}
             Ok(Err(_)) => self.note(episode, "hangs"),
@@ -143,13 +149,17 @@ impl Chapter {
         println!("  {:>4} s  {episode:?}", started.elapsed().as_secs());
         let sound = violations == self.report.violations.len();
         if !sound {
-            self.keep_logs();
+            self.keep_evidence().await;
         }
         sound
     }
 
     async fn play(&mut self, episode: &Episode, dice: &mut Dice) {
-        self.order(faults::noise(NOISE_PER_MILLE, dice)).await;
+        let accident = match episode {
+            Episode::OperatorAccident(accident) => Some(*accident),
+            _ => None,
+        };
+        self.order(operator_faults::from_the_beginning(accident, dice)).await;
         self.mood(8, 2);
         let crowd = self.table.play(self.setting.seats, dice);
         pause(dice.between(300, 1_000)).await;
@@ -199,10 +209,12 @@ impl Chapter {
                 }
             }
             Episode::Operator(seconds) => {
-                self.order(faults::noise(LOUD_NOISE_PER_MILLE, dice)).await;
+                self.order(operator_faults::noise(LOUD_NOISE_PER_MILLE, dice)).await;
                 self.mood(30, 2);
                 pause(seconds * 1_000).await;
             }
+            Episode::Restore => unreachable!("it has a way of its own: nobody plays while it is put right"),
+            Episode::OperatorAccident(accident) => self.operator_accident(*accident, dice).await,
             Episode::Outage(seconds) => {
                 self.operator_line.set(Traffic::Cut);
                 pause(seconds * 1_000).await;
@@ -229,7 +241,7 @@ impl Chapter {
                 let faults = match point {
                     "K14" => json!({ "settle": { "kind": "refuse", "status": "9998", "probability": 0.5 } }),
                     "K16" => json!({ "bet": { "kind": "drop_after", "probability": 0.5 } }),
-                    _ => faults::noise(NOISE_PER_MILLE, dice),
+                    _ => operator_faults::noise(NOISE_PER_MILLE, dice),
                 };
                 self.order(faults).await;
                 self.mood(if point == "K18" { 60 } else { 8 }, if point == "K19" { 50 } else { 2 });
@@ -248,7 +260,7 @@ impl Chapter {
                 self.fleet.was_killed_at(place, point, Duration::from_secs(15)).await
             }
         };
-        self.order(faults::noise(NOISE_PER_MILLE, dice)).await;
+        self.order(operator_faults::noise(NOISE_PER_MILLE, dice)).await;
         self.mood(8, 2);
         pause(dice.between(0, 300)).await;
         self.fleet.start_at(&self.world, place, None).await;
@@ -341,7 +353,7 @@ impl Chapter {
     }
 
     /// Ends an episode: everybody goes home, everything is healed, and what is left is compared.
-    async fn settle(&mut self, episode: &Episode, crowd: Crowd) {
+    pub async fn settle(&mut self, episode: &Episode, crowd: Crowd) {
         let went = crowd.go_home().await;
         if let Err(hang) = went {
             self.note(episode, &hang);
@@ -373,7 +385,7 @@ impl Chapter {
     }
 
     /// Orders faults from the operator, after counting those that have happened.
-    async fn order(&mut self, faults: Value) {
+    pub async fn order(&mut self, faults: Value) {
         let address = self.world.operator.url().replace("/callback", "/faults");
         let before = self
             .world
@@ -385,7 +397,7 @@ impl Chapter {
             .json()
             .await
             .expect("JSON");
-        faults::harvest(&before, &mut self.report.operator_faults);
+        operator_faults::harvest(&before, &mut self.report.operator_faults);
         self.world.operator.order(faults).await;
     }
 
@@ -394,7 +406,7 @@ impl Chapter {
         self.table.mood.changes_seed_percent.store(changes_seed_percent, Ordering::Relaxed);
     }
 
-    fn note(&mut self, episode: &Episode, what: &str) {
+    pub fn note(&mut self, episode: &Episode, what: &str) {
         let Setting {
             number, servers, locks, ..
         } = self.setting;
@@ -478,14 +490,25 @@ impl Chapter {
         self.report.chapters += 1;
     }
 
-    /// After a violation: what the servers said.
-    fn keep_logs(&self) {
+    /// After a violation: what the servers said, and what both sides wrote of every call.
+    async fn keep_evidence(&self) {
         let kept = report::directory().join(format!("{}-chapter-{}", self.report.seed, self.setting.number));
         let copied = std::fs::create_dir_all(&kept).and_then(|()| std::fs::read_dir(self.world.directory.path()));
         for entry in copied.into_iter().flatten().filter_map(Result::ok) {
             let _ = std::fs::copy(entry.path(), kept.join(entry.file_name()));
         }
-        eprintln!("  the servers' logs are in {}", kept.display());
+        for table in ["bets", "outbox", "wallet_audit"] {
+            let rows = self
+                .world
+                .ask_database(&format!(
+                    "select coalesce(string_agg(to_jsonb({table})::text, E'\\n'), '') from {table}"
+                ))
+                .await;
+            let _ = std::fs::write(kept.join(format!("{table}.jsonl")), rows);
+        }
+        let ledger = self.world.operator.ledger().await;
+        let _ = std::fs::write(kept.join("operator.json"), ledger.to_string());
+        eprintln!("  the servers' logs and the books are in {}", kept.display());
     }
 }
 
@@ -540,8 +563,8 @@ fn violated_checks(text: &str) -> String {
     violated.join("; ")
 }
 
-/// Signs people in and gives them a table.
-pub async fn seat_people(fleet: &Fleet, people: usize, thinks_at_most_ms: u64) -> Arc<Table> {
+/// Signs people in and gives them a table, for the first time (`visit` 0) or again.
+pub async fn seat_people(fleet: &Fleet, people: usize, thinks_at_most_ms: u64, visit: u64) -> Arc<Table> {
     let (patient, http) = (client_within(PATIENCE), impatient_client());
     let mut players = Vec::new();
     for number in 0..people {
@@ -550,7 +573,7 @@ pub async fn seat_people(fleet: &Fleet, people: usize, thinks_at_most_ms: u64) -
         player.http = http.clone();
         players.push(player);
     }
-    Arc::new(Table::new(Arc::clone(&fleet.addresses), players, thinks_at_most_ms))
+    Arc::new(Table::new(Arc::clone(&fleet.addresses), players, thinks_at_most_ms, visit))
 }
 
 /// The points in random order, all but those that have a way of their own.

@@ -1,9 +1,9 @@
-//! What can go wrong with the stores and the operator.
+//! What can go wrong with the stores.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use faircross::stores::RedisServer;
 use sqlx::Connection as _;
 
 use crate::chapter::Chapter;
@@ -25,10 +25,16 @@ pub enum RedisFault {
     SilentPeer,
     FullToTheBrim,
     SnapshotFailed,
+    FailoverAndBack,
 }
 
 /// Accidents of hosts and machines rather than of processes.
-pub const HOST_REDIS_FAULTS: [RedisFault; 3] = [RedisFault::SilentPeer, RedisFault::FullToTheBrim, RedisFault::SnapshotFailed];
+pub const HOST_REDIS_FAULTS: [RedisFault; 4] = [
+    RedisFault::SilentPeer,
+    RedisFault::FullToTheBrim,
+    RedisFault::SnapshotFailed,
+    RedisFault::FailoverAndBack,
+];
 
 pub const REDIS_FAULTS: [RedisFault; 9] = [
     RedisFault::Restarted,
@@ -56,14 +62,16 @@ pub enum PostgresFault {
     ReadOnly,
     OneRowLocked,
     Standby,
+    ClockSetBack,
 }
 
 /// Accidents of hosts and machines rather than of processes.
-pub const HOST_POSTGRES_FAULTS: [PostgresFault; 4] = [
+pub const HOST_POSTGRES_FAULTS: [PostgresFault; 5] = [
     PostgresFault::SilentPeer,
     PostgresFault::ReadOnly,
     PostgresFault::OneRowLocked,
     PostgresFault::Standby,
+    PostgresFault::ClockSetBack,
 ];
 
 pub const POSTGRES_FAULTS: [PostgresFault; 8] = [
@@ -149,8 +157,72 @@ impl Chapter {
                 pause(dice.between(500, 2_000)).await;
                 std::fs::remove_dir_all(&in_the_way).expect("removed");
             }
+            RedisFault::FailoverAndBack => {
+                transcript.redis_lost_writes.store(true, Ordering::Relaxed);
+                self.fail_redis_over_and_back(dice).await;
+            }
         }
         Report::count(&mut self.report.redis_faults, format!("{fault:?}"));
+    }
+
+    /// A replica takes the place of a Redis that dies or cannot be reached, and later gives it back. Replication is not waited for, so
+    /// either way the last writes may be lost; on the way back the first one may not even have begun to follow.
+    async fn fail_redis_over_and_back(&mut self, dice: &mut Dice) {
+        let (followed_ms, reigns_ms) = (dice.between(300, 1_500), dice.between(1_500, 4_000));
+        let (is_killed, is_followed_back) = (dice.percent(50), dice.percent(70));
+        let second = RedisServer::temporary(&[]).expect("a second Redis");
+        let (to_first, to_second) = (
+            Proxy::start(Upstream::Unix(self.world.redis.socket())).await,
+            Proxy::start(Upstream::Unix(second.socket())).await,
+        );
+        let first = std::mem::replace(&mut self.world.redis, second);
+        self.redis_follows(&to_first).await;
+        pause(followed_ms).await;
+        let mut first = first;
+        if is_killed {
+            first.kill().expect("killed");
+        }
+        self.world.ask_redis(&["REPLICAOF", "NO", "ONE"]).await;
+        self.lead_to_redis();
+        pause(reigns_ms).await;
+        if is_killed {
+            first.restart().expect("restarts");
+        }
+        let second = std::mem::replace(&mut self.world.redis, first);
+        if is_followed_back {
+            self.redis_follows(&to_second).await;
+        } else {
+            let port = to_second.address().port().to_string();
+            self.world.ask_redis(&["REPLICAOF", "127.0.0.1", &port]).await;
+        }
+        self.world.ask_redis(&["REPLICAOF", "NO", "ONE"]).await;
+        self.lead_to_redis();
+        drop(second);
+    }
+
+    /// The world's Redis follows the one behind this proxy, and has all that it has.
+    async fn redis_follows(&self, primary: &Proxy) {
+        self.world
+            .ask_redis(&["REPLICAOF", "127.0.0.1", &primary.address().port().to_string()])
+            .await;
+        crate::world::wait_for("the replica follows", async || {
+            let about: String = redis::from_redis_value(self.world.ask_redis(&["INFO", "replication"]).await).expect("a text");
+            if about.contains("master_link_status:up") {
+                Ok(())
+            } else {
+                Err("not yet".to_owned())
+            }
+        })
+        .await;
+    }
+
+    /// From now on the servers' lines end at the world's Redis; those there are fall silent.
+    fn lead_to_redis(&self) {
+        for place in 0..self.fleet.len() {
+            let line = self.fleet.redis_line(place);
+            line.lead_to(Upstream::Unix(self.world.redis.socket()));
+            line.silence();
+        }
     }
 
     async fn used_memory(&self) -> String {
@@ -262,11 +334,23 @@ impl Chapter {
                 connection.close().await.expect("closed");
             }
             PostgresFault::Standby => self.fail_over(dice).await,
+            PostgresFault::ClockSetBack => {
+                // What was dated before is dated an hour ahead of a clock that was set back; and a server's own clock goes back.
+                let dated_ahead = "set session_replication_role = replica;
+                    update outbox set due_at = due_at + interval '1 hour', created_at = created_at + interval '1 hour',
+                        leased_until = leased_until + interval '1 hour', debit_is_over_at = debit_is_over_at + interval '1 hour'
+                        where state = 'open';
+                    update bets set created_at = created_at + interval '1 hour' where state = 'PENDING'";
+                self.world.change_database(dated_ahead).await;
+                let place = dice.place(self.fleet.len());
+                self.fleet.set_clock_back(place);
+                self.fleet.start_at(&self.world, place, None).await;
+            }
         }
         Report::count(&mut self.report.postgres_faults, format!("{fault:?}"));
     }
 
-    async fn postgres_executes(&self, sql: &str) {
+    pub async fn postgres_executes(&self, sql: &str) {
         let sql = sql.to_owned();
         self.postgres
             .with(move |cluster| cluster.execute("postgres", &sql).expect("executed"))
@@ -337,89 +421,5 @@ impl Chapter {
         lines().for_each(|line| line.set(Traffic::Flows));
         let met = lines().map(Proxy::lost_answers).sum::<u64>() - before;
         *self.report.postgres_faults.entry("(commits cut)".to_owned()).or_default() += met;
-    }
-}
-
-/// The ways in which an operator answers wrongly, by the name under which they are counted.
-fn wrong_answers() -> [(&'static str, Value); 11] {
-    [
-        ("handled beyond the deadline", json!({ "kind": "delay", "delayMs": 1_500 })),
-        ("answered beyond the deadline", json!({ "kind": "delay_after", "delayMs": 1_500 })),
-        ("dropped before applying", json!({ "kind": "drop_before" })),
-        ("dropped after applying", json!({ "kind": "drop_after" })),
-        ("500 before applying", json!({ "kind": "http_500" })),
-        (
-            "500 after applying",
-            json!({ "kind": "http_500", "applied": true, "httpStatus": 502 }),
-        ),
-        ("garbage", json!({ "kind": "garbage" })),
-        ("wrong id", json!({ "kind": "wrong_id" })),
-        ("unlisted status, not applied", json!({ "kind": "refuse", "status": "7777" })),
-        ("unlisted status, applied", json!({ "kind": "answer", "status": "7778" })),
-        ("delivered twice", json!({ "kind": "duplicate", "delayMs": 300 })),
-    ]
-}
-
-/// A debit that "was applied already", although none was. Of other calls an operator that says so is believed where an earlier attempt
-/// may have left, so that here it says so only when it is true; `tests/attempts.rs` has the one that lies.
-fn already_applied() -> (&'static str, Value) {
-    ("already applied, which is not so", json!({ "kind": "refuse", "status": "1016" }))
-}
-
-/// Answers that are right, in a form that not everybody expects.
-fn odd_forms() -> [(&'static str, Value); 2] {
-    [
-        ("a byte order mark", json!({ "kind": "byte_order_mark" })),
-        ("gzipped", json!({ "kind": "gzip" })),
-    ]
-}
-
-const ACTIONS: [&str; 5] = ["getBalance", "bet", "cancelBet", "settle", "voidBet"];
-
-/// Every wrong answer of every action, each with this chance in a thousand.
-pub fn noise(per_mille: u32, dice: &mut Dice) -> Value {
-    let mut orders = Map::new();
-    for action in ACTIONS {
-        let mut faults = wrong_answers().to_vec();
-        faults.extend(odd_forms());
-        if action == "bet" {
-            faults.push(already_applied());
-        }
-        dice.shuffle(&mut faults);
-        let faults = faults.into_iter().map(|(_, mut fault)| {
-            fault["probability"] = json!(f64::from(per_mille) / 1_000.0);
-            fault["seed"] = json!(dice.below(1 << 32));
-            fault
-        });
-        orders.insert(action.to_owned(), Value::Array(faults.collect()));
-    }
-    Value::Object(orders)
-}
-
-/// Adds up what the operator did since its faults were ordered.
-pub fn harvest(faults: &Value, into: &mut crate::report::Counts) {
-    for (action, list) in faults.as_object().into_iter().flatten() {
-        for fault in list.as_array().into_iter().flatten() {
-            let name = wrong_answers()
-                .into_iter()
-                .chain([already_applied()])
-                .chain(odd_forms())
-                .find(|(_, wrong)| {
-                    wrong
-                        .as_object()
-                        .into_iter()
-                        .flatten()
-                        .all(|(key, value)| key == "delayMs" || fault[key] == *value)
-                        && fault["applied"] == wrong["applied"]
-                })
-                .map_or_else(
-                    || fault["kind"].as_str().unwrap_or_default().to_owned(),
-                    |(name, _)| name.to_owned(),
-                );
-            let fired = fault["fired"].as_u64().unwrap_or_default();
-            if fired > 0 {
-                *into.entry(format!("{action}: {name}")).or_default() += fired;
-            }
-        }
     }
 }

@@ -60,14 +60,17 @@ impl Fleet {
             addresses: Arc::new(Addresses::new(places.len())),
             places,
         };
-        for place in 0..fleet.len() {
-            fleet.start_at(world, place, None).await;
-        }
+        fleet.start_all(world).await;
         fleet
     }
 
     pub fn len(&self) -> usize {
         self.places.len()
+    }
+
+    /// The next server of a place has a clock that is an hour behind where the one before had it.
+    pub fn set_clock_back(&mut self, place: usize) {
+        self.places[place].clock_offset_ms -= 3_600_000;
     }
 
     /// Starts the server of a place (a running one is killed before), with armed failpoints or none.
@@ -125,6 +128,18 @@ impl Fleet {
         self.addresses.set(place, None);
         if let Some(mut server) = self.places[place].server.take() {
             server.kill().await;
+        }
+    }
+
+    pub async fn kill_all(&mut self) {
+        for place in 0..self.len() {
+            self.kill(place).await;
+        }
+    }
+
+    pub async fn start_all(&mut self, world: &World) {
+        for place in 0..self.len() {
+            self.start_at(world, place, None).await;
         }
     }
 

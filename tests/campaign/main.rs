@@ -10,14 +10,17 @@
 //! Settings, from the environment: `MINUTES` (10; up to 3 is the short form), `SEED` (drawn and printed), `SEATS` (players at
 //! a time, 10), `LOCKS` (`on` or `off` for all chapters; otherwise every fourth round of chapters is without the Redis locks),
 //! `ONLY` (one kind of episode, such as `Points`, and no measurements), `OUTAGE_SECONDS` (how long the operator is cut off in an
-//! `Outage`, 5 to 15 otherwise), `ACCIDENTS` (`hosts`: stores' accidents of hosts and machines alone: silent peers, failovers,
-//! read-only times, full memory, failed snapshots, locked rows), `SERVERS` (so many in every chapter), `UNTIL_VIOLATION` (set: the first one ends the campaign), `AUDITOR` (another build of
+//! `Outage`, 5 to 15 otherwise), `ACCIDENTS` (`hosts`: accidents of hosts and machines alone: silent peers,
+//! failovers, read-only times, full memory, failed snapshots, locked rows, clocks set back, databases put back to an older copy; and
+//! operators that lie, are slow for all or close what rests), `SERVERS` (so many in every chapter), `UNTIL_VIOLATION` (set: the first one ends the campaign), `AUDITOR` (another build of
 //! faircross, whose `audit` is asked).
 
 mod chapter;
 mod dice;
+mod disaster;
 mod faults;
 mod fleet;
+mod operator_faults;
 mod players;
 mod proxy;
 mod report;
@@ -42,6 +45,7 @@ use chapter::{Chapter, Episode, Setting, points_deck};
 use dice::{Deck, Dice};
 use faults::{HOST_POSTGRES_FAULTS, HOST_REDIS_FAULTS, POSTGRES_FAULTS, REDIS_FAULTS};
 use fleet::Postgres;
+use operator_faults::{OPERATOR_ACCIDENTS, OperatorAccident};
 use report::Report;
 
 /// What was asked for.
@@ -178,6 +182,7 @@ struct Cards {
     points: [Deck<&'static str>; 3],
     redis: Deck<faults::RedisFault>,
     postgres: Deck<faults::PostgresFault>,
+    operator: Deck<OperatorAccident>,
 }
 
 impl Cards {
@@ -191,6 +196,7 @@ impl Cards {
             points: [points_deck(), points_deck(), points_deck()],
             redis: Deck::new(redis),
             postgres: Deck::new(postgres),
+            operator: Deck::new(&OPERATOR_ACCIDENTS),
         }
     }
 
@@ -218,9 +224,14 @@ impl Cards {
             episodes.push(Episode::Outage(dice.between(5, 15)));
         }
         if order.hosts_alone {
-            episodes.retain(|episode| matches!(episode, Episode::Redis(_) | Episode::Postgres(_) | Episode::Operator(_)));
+            episodes.retain(|episode| matches!(episode, Episode::Redis(_) | Episode::Postgres(_)));
+            episodes.extend((0..3).map(|_| Episode::OperatorAccident(self.operator.draw(dice))));
         }
         dice.shuffle(&mut episodes);
+        if order.hosts_alone {
+            // What was told before is then held against nothing any more, so it comes last.
+            episodes.push(Episode::Restore);
+        }
         episodes
     }
 }

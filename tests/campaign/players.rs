@@ -20,6 +20,8 @@ const WAY_HOME: Duration = Duration::from_secs(4);
 const STAYS_AWAY: Duration = Duration::from_secs(8);
 /// How many of a hundred visits begin with a look at the balance.
 const ASKS_FOR_BALANCE_PERCENT: u64 = 20;
+/// More than anybody makes at one table.
+const BETS_PER_VISIT: u64 = 1_000_000;
 const EVERYWHERE: usize = usize::MAX;
 
 /// Where the servers are at this moment.
@@ -95,11 +97,12 @@ pub struct Crowd {
 struct OutOfTime;
 
 impl Table {
-    pub fn new(addresses: Arc<Addresses>, players: Vec<Player>, thinks_at_most_ms: u64) -> Self {
+    /// `visit` tells the tables at which the same people sit from each other: no key of theirs is used twice.
+    pub fn new(addresses: Arc<Addresses>, players: Vec<Player>, thinks_at_most_ms: u64, visit: u64) -> Self {
         let now = crate::now();
         let people = players.into_iter().map(|player| Person {
             player,
-            bets: 0,
+            bets: visit * BETS_PER_VISIT,
             unfinished: None,
             rests_until: now,
         });

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -48,6 +49,8 @@ struct Rules {
     upstream: Upstream,
     /// Of the connections up to this number nothing is ever heard again: neither bytes nor an end, as when a host vanishes.
     silent_up_to: u64,
+    /// Connections on which nothing is under way for so long are closed.
+    rest_limit: Option<Duration>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -61,6 +64,7 @@ impl Proxy {
             traffic: Traffic::Flows,
             upstream,
             silent_up_to: 0,
+            rest_limit: None,
         });
         let (accepted, lost_answers) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
         tokio::spawn(accept(listener, watching, Arc::clone(&accepted), Arc::clone(&lost_answers)));
@@ -84,6 +88,11 @@ impl Proxy {
     pub fn silence(&self) {
         let accepted = self.accepted.load(Ordering::Relaxed);
         self.rules.send_modify(|rules| rules.silent_up_to = accepted);
+    }
+
+    /// Connections on which nothing is under way for so long are closed from now on; `None`: never.
+    pub fn close_what_rests(&self, limit: Option<Duration>) {
+        self.rules.send_modify(|rules| rules.rest_limit = limit);
     }
 
     /// New connections lead elsewhere.
@@ -140,11 +149,13 @@ enum Read {
 async fn carry(number: u64, mut client: TcpStream, mut store: Box<dyn Stream>, mut rules: watch::Receiver<Rules>, lost: &AtomicU64) {
     let (mut asked, mut answered) = (vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]);
     let mut answer_is_lost = false;
+    let mut is_asked = false;
     loop {
-        let (traffic, is_silent) = {
+        let (traffic, is_silent, rest_limit) = {
             let rules = rules.borrow_and_update();
-            (rules.traffic, number <= rules.silent_up_to)
+            (rules.traffic, number <= rules.silent_up_to, rules.rest_limit)
         };
+        let rest_limit = rest_limit.filter(|_| !is_asked);
         if is_silent {
             return wait_until_dropped(&mut rules).await;
         }
@@ -156,6 +167,7 @@ async fn carry(number: u64, mut client: TcpStream, mut store: Box<dyn Stream>, m
         } else {
             tokio::select! {
                 changed = rules.changed() => changed.map(|()| Read::Changed).ok(),
+                () = tokio::time::sleep(rest_limit.unwrap_or_default()), if rest_limit.is_some() => None,
                 read = client.read(&mut asked) => read.map(Read::FromClient).ok(),
                 read = store.read(&mut answered) => read.map(Read::FromStore).ok(),
             }
@@ -164,6 +176,7 @@ async fn carry(number: u64, mut client: TcpStream, mut store: Box<dyn Stream>, m
             Some(Read::Changed) => {}
             None | Some(Read::FromClient(0) | Read::FromStore(0)) => return,
             Some(Read::FromClient(length)) => {
+                is_asked = true;
                 answer_is_lost |= loses_answer(traffic, &asked[..length]);
                 if store.write_all(&asked[..length]).await.is_err() {
                     return;
@@ -174,6 +187,7 @@ async fn carry(number: u64, mut client: TcpStream, mut store: Box<dyn Stream>, m
                 return;
             }
             Some(Read::FromStore(length)) => {
+                is_asked = false;
                 if client.write_all(&answered[..length]).await.is_err() {
                     return;
                 }

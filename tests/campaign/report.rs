@@ -36,7 +36,11 @@ pub struct Report {
     pub postgres_faults: Counts,
     /// How often the operator misbehaved, by action and kind.
     pub operator_faults: Counts,
+    /// Times in which the whole operator was as no operator should be.
+    pub operator_accidents: Counts,
     pub operator_outages: u64,
+    /// Databases that were put back to an older copy, and put right.
+    pub restores: u64,
     /// Calls owed when each outage was over, and the milliseconds until none was.
     pub backlogs: Vec<(u64, u64)>,
     pub repeats: u64,
@@ -90,6 +94,12 @@ impl Report {
                 self.operator_outages,
                 said(&self.operator_faults)
             ),
+            format!(
+                "operator accidents {} = {}",
+                total(&self.operator_accidents),
+                said(&self.operator_accidents)
+            ),
+            format!("restores           {}", self.restores),
             format!(
                 "checks             {} of the books, {} audits",
                 self.checks_of_the_books, self.audits

@@ -34,7 +34,7 @@ fn default_recovery() -> WorldOptions {
 pub async fn kills(postgres: &Postgres, times: usize, dice: &mut Dice, report: &mut Report) {
     let world = Arc::new(world_in(postgres, "campaign_closing", default_recovery()).await);
     let mut fleet = Fleet::start(&world, postgres, &[0, 0]).await;
-    let table = seat_people(&fleet, 60, 50).await;
+    let table = seat_people(&fleet, 60, 50, 0).await;
     let crowd = table.play(6, dice);
     let points = ["K2", "K4", "K9", "K11", "K13", "K5", "K10", "K2", "K6", "K14"];
     let mut measured = Vec::new();
