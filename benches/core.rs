@@ -4,13 +4,14 @@
 
 use std::hint::black_box;
 
+use faircross::game::claim::Claim;
 use faircross::game::claim::RawClaim;
 use faircross::game::configuration::GameConfiguration;
 use faircross::game::difficulty::Difficulty;
 use faircross::game::fairness::{HazardSeed, Nonce, ServerSeed, UserSeed};
 use faircross::game::hazards::Chain;
 use faircross::game::money::{Amount, Coefficient};
-use faircross::game::proof::{Claim, Proof};
+use faircross::game::proof::Proof;
 use faircross::game::{fairness, hazards, money, proof};
 use gungraun::{library_benchmark, library_benchmark_group, main};
 

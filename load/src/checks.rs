@@ -2,12 +2,13 @@
 //!
 //! Each check is pure. The first broken rule is named with what was seen, and a run with a broken rule fails.
 
+use faircross::game::claim::{Claim, ClaimedEnd, Published};
 use faircross::game::configuration::GameConfiguration;
 use faircross::game::difficulty::Difficulty;
 use faircross::game::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed};
 use faircross::game::hazards::{Anchor, Epoch};
 use faircross::game::money::{Amount, Coefficient, payout};
-use faircross::game::proof::{Claim, ClaimedEnd, Published, verify};
+use faircross::game::proof::verify;
 use faircross::game::round::EndReason;
 
 use crate::answers::{Bet, Round, Seeds};

@@ -4,7 +4,7 @@
 use super::report::Check;
 use super::walk::BetInFull;
 use super::{Limits, Scope};
-use crate::ledger::bets::BetState;
+use crate::game::bet_state::BetState;
 
 /// Every step that a bet may take.
 const LEGAL: [(&str, &str); 9] = [

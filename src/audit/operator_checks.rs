@@ -13,8 +13,8 @@ use super::operator_ledger::{LedgerBet, LedgerState, OperatorLedger};
 use super::report::Check;
 use super::walk::BetInFull;
 use super::{AuditError, Scope};
+use crate::game::bet_state::BetState;
 use crate::ledger::audit_reads::{RestoredBet, bets_by_id};
-use crate::ledger::bets::BetState;
 
 /// Ids that are looked up at once.
 const LOOK_UP_BATCH: usize = 1_000;

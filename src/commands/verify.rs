@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Failure;
+use crate::game::claim::Published;
 use crate::game::claim::RawClaim;
 use crate::game::configuration::GameConfiguration;
 use crate::game::hazards::Anchor;
-use crate::game::proof::{self, Proof, Published, Verdict};
+use crate::game::proof::{self, Proof, Verdict};
 
 /// What is claimed of the round.
 #[derive(Clone, Debug, clap::Args)]

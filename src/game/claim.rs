@@ -1,4 +1,4 @@
-//! A claim about a round as people and programs write it, still to be read.
+//! A claim about a round: as people and programs write it, and as it was read.
 //!
 //! HTTP bodies and command line arguments both become a `RawClaim`, and `RawClaim::parse` is the one place that reads it. Its
 //! error names the field, so that nobody has to search for a wrong character in five long seeds. Every field that a claim may
@@ -8,11 +8,62 @@
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Number, Value};
 
+use super::difficulty::Difficulty;
 use super::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed};
 use super::hazards::{Anchor, Epoch};
 use super::money::{Amount, Coefficient, MOST_DECIMAL_PLACES};
-use super::proof::{Claim, ClaimedEnd, Published};
 use super::round::EndReason;
+
+/// What is claimed of a round. It holds a server seed and therefore has no `Debug`.
+#[derive(Clone)]
+pub struct Claim {
+    pub server_seed: ServerSeed,
+    pub user_seed: UserSeed,
+    pub nonce: Nonce,
+    pub hazard_seed: HazardSeed,
+    pub difficulty: Difficulty,
+    /// The commitment that was shown before the bet.
+    pub hashed_server_seed: Option<Commitment>,
+    /// The epoch that the bet named.
+    pub hazard_epoch: Option<Epoch>,
+    /// The anchor of the epoch's day.
+    pub anchor: Option<Anchor>,
+    /// What was really published for the epoch's day, as far as the verifier knows.
+    pub published: Published,
+    /// The collision columns that were shown after the round.
+    pub collision_columns: Option<Vec<u8>>,
+    /// The SHA-256 of the configuration that the round names.
+    pub config_hash: Option<String>,
+    /// How the round ended and what it paid.
+    pub end: ClaimedEnd,
+    /// Whether the round's record says that the player made the user seed for this bet.
+    pub user_seed_fresh: Option<bool>,
+    /// The same, as the verifier's own record has it; no seed tells it.
+    pub recorded_fresh: Option<bool>,
+}
+
+/// How a round is said to have ended. Amounts are texts of the right form: their currency says how many decimals they have.
+#[derive(Clone, Default, Debug)]
+pub struct ClaimedEnd {
+    pub bet_amount: Option<String>,
+    pub currency: Option<String>,
+    pub last_lane: Option<i16>,
+    pub reason: Option<EndReason>,
+    pub win_amount: Option<String>,
+    pub coefficient: Option<Coefficient>,
+}
+
+/// What a verifier knows of the anchors that were published.
+#[derive(Clone, Debug)]
+pub enum Published {
+    /// Nothing: it cannot ask.
+    Unknown,
+    /// For the epoch's day there was none.
+    Never,
+    /// It trusts that this is the day's anchor, and may know when it was published, in Unix milliseconds. Late is reported,
+    /// and is not wrong.
+    Anchor { anchor: Anchor, at_unix_ms: Option<u64> },
+}
 
 /// The fields of a claim as they were written. Null and absent say the same. A text is a JSON text: what a number says could be
 /// hashed in several spellings.

@@ -4,11 +4,13 @@
 //! binary float, so that the server, the command line, an audit and a player's browser all reach the same result from the same
 //! facts. `cargo check --lib --no-default-features` builds this module alone.
 
+pub mod bet_state;
 pub mod claim;
 pub mod configuration;
 pub mod currency;
 pub mod difficulty;
 pub mod fairness;
+mod finding;
 pub mod hazards;
 pub mod money;
 pub mod paytable;

@@ -7,64 +7,12 @@
 
 use serde::Serialize;
 
+use super::claim::{Claim, Published};
 use super::configuration::GameConfiguration;
-use super::difficulty::Difficulty;
-use super::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed, collision_columns, round_key};
+use super::fairness::{Commitment, HazardSeed, collision_columns, round_key};
+use super::finding::{Check, Finding, Unchecked};
 use super::hazards::{Anchor, EPOCH_MS, EPOCHS_PER_DAY, Epoch, index_under};
-use super::money::Coefficient;
 use super::proof_of_end;
-use super::round::EndReason;
-
-/// What is claimed of a round. It holds a server seed and therefore has no `Debug`.
-#[derive(Clone)]
-pub struct Claim {
-    pub server_seed: ServerSeed,
-    pub user_seed: UserSeed,
-    pub nonce: Nonce,
-    pub hazard_seed: HazardSeed,
-    pub difficulty: Difficulty,
-    /// The commitment that was shown before the bet.
-    pub hashed_server_seed: Option<Commitment>,
-    /// The epoch that the bet named.
-    pub hazard_epoch: Option<Epoch>,
-    /// The anchor of the epoch's day.
-    pub anchor: Option<Anchor>,
-    /// What was really published for the epoch's day, as far as the verifier knows.
-    pub published: Published,
-    /// The collision columns that were shown after the round.
-    pub collision_columns: Option<Vec<u8>>,
-    /// The SHA-256 of the configuration that the round names.
-    pub config_hash: Option<String>,
-    /// How the round ended and what it paid.
-    pub end: ClaimedEnd,
-    /// Whether the round's record says that the player made the user seed for this bet.
-    pub user_seed_fresh: Option<bool>,
-    /// The same, as the verifier's own record has it; no seed tells it.
-    pub recorded_fresh: Option<bool>,
-}
-
-/// How a round is said to have ended. Amounts are texts of the right form: their currency says how many decimals they have.
-#[derive(Clone, Default, Debug)]
-pub struct ClaimedEnd {
-    pub bet_amount: Option<String>,
-    pub currency: Option<String>,
-    pub last_lane: Option<i16>,
-    pub reason: Option<EndReason>,
-    pub win_amount: Option<String>,
-    pub coefficient: Option<Coefficient>,
-}
-
-/// What a verifier knows of the anchors that were published.
-#[derive(Clone, Debug)]
-pub enum Published {
-    /// Nothing: it cannot ask.
-    Unknown,
-    /// For the epoch's day there was none.
-    Never,
-    /// It trusts that this is the day's anchor, and may know when it was published, in Unix milliseconds. Late is reported,
-    /// and is not wrong.
-    Anchor { anchor: Anchor, at_unix_ms: Option<u64> },
-}
 
 /// What follows from a claim as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -95,47 +43,6 @@ pub struct Proof {
     pub checks: Vec<Check>,
     /// What could not be compared.
     pub unchecked: Vec<Unchecked>,
-}
-
-/// One comparison.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct Check {
-    pub name: &'static str,
-    pub ok: bool,
-    /// What was compared, in words.
-    pub detail: String,
-}
-
-/// One comparison that could not be made.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct Unchecked {
-    /// The name that the check would have.
-    pub name: &'static str,
-    /// What is missing.
-    pub why: &'static str,
-}
-
-/// A comparison that was made, or that could not be.
-pub(super) enum Finding {
-    Checked(Check),
-    Unchecked(Unchecked),
-}
-
-impl Finding {
-    /// A comparison, in the words for its outcome.
-    pub(super) fn compared(name: &'static str, ok: bool, right: impl FnOnce() -> String, wrong: impl FnOnce() -> String) -> Self {
-        let detail = if ok { right() } else { wrong() };
-        Self::Checked(Check { name, ok, detail })
-    }
-
-    /// What is missing for a comparison.
-    pub(super) fn missing(name: &'static str, why: &'static str) -> Self {
-        Self::Unchecked(Unchecked { name, why })
-    }
 }
 
 impl Proof {

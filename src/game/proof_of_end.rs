@@ -1,10 +1,11 @@
 //! The part of a proof that is about money: did the round end as its road allows, and was exactly that paid? Everything is
 //! recomputed from the configuration, with the same rule that pays (`Terms::end`).
 
+use super::claim::{Claim, ClaimedEnd};
 use super::configuration::GameConfiguration;
 use super::currency::CurrencyRules;
+use super::finding::Finding;
 use super::money::{Amount, Coefficient};
-use super::proof::{Claim, ClaimedEnd, Finding};
 use super::round::{EndReason, Ended, Terms};
 
 const STAKE: &str = "stake_is_allowed";

@@ -5,8 +5,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::game::bet_state::BetState;
 use crate::ledger::LedgerError;
-use crate::ledger::bets::BetState;
 
 /// A bet as the audit looks at it, from `bets` or from `bets_archive`.
 #[derive(Clone, Debug)]

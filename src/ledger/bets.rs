@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::game::bet_state::BetState;
 use crate::game::difficulty::Difficulty;
 use crate::game::fairness::{ServerSeed, UserSeed};
 use crate::game::money::Amount;
@@ -18,50 +19,6 @@ use crate::ledger::LedgerError;
 use crate::ledger::calls::CallRecord;
 use crate::ledger::history::{BetRow, bet_rows};
 use crate::ledger::sealing::{Sealing, server_seed_row};
-
-/// The states of a bet, as the triggers of the table know them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum BetState {
-    Pending,
-    Placed,
-    PendingSettlement,
-    Won,
-    Lost,
-    PendingVoid,
-    Voided,
-    PendingCancel,
-    Cancelled,
-    Rejected,
-}
-
-impl BetState {
-    /// The name in SQL, in the API and in the documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "PENDING",
-            Self::Placed => "PLACED",
-            Self::PendingSettlement => "PENDING_SETTLEMENT",
-            Self::Won => "WON",
-            Self::Lost => "LOST",
-            Self::PendingVoid => "PENDING_VOID",
-            Self::Voided => "VOIDED",
-            Self::PendingCancel => "PENDING_CANCEL",
-            Self::Cancelled => "CANCELLED",
-            Self::Rejected => "REJECTED",
-        }
-    }
-
-    /// Whether the round may still be played, or its debit is still being made.
-    pub fn is_open(self) -> bool {
-        matches!(self, Self::Pending | Self::Placed)
-    }
-
-    /// Whether nothing more will happen to the bet.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Won | Self::Lost | Self::Voided | Self::Cancelled | Self::Rejected)
-    }
-}
 
 /// A bet that is about to be debited.
 pub struct Intent<'a> {

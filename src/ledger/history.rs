@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::game::bet_state::BetState;
 use crate::game::player::PlayerId;
 use crate::ledger::LedgerError;
-use crate::ledger::bets::BetState;
 
 /// One row of `bets`.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ macro_rules! bet_rows {
         sqlx::query_as!(
             $crate::ledger::history::BetRow,
             $before + r#" bet_id, sequence, agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor,
-                configuration_version, max_lane, state as "state: crate::ledger::bets::BetState", user_seed, user_seed_fresh, nonce,
+                configuration_version, max_lane, state as "state: crate::game::bet_state::BetState", user_seed, user_seed_fresh, nonce,
                 commitment, next_commitment, server_seed_sealed, hazard_epoch, hazard_seed, placed_at, refused_status, last_lane, end_reason,
                 coefficient_hundredths, payout_minor, created_at, deadline_at, ended_at, settled_at "# + $after
             $(, $argument)*

@@ -3,8 +3,8 @@
 
 use sqlx::PgConnection;
 
+use crate::game::bet_state::BetState;
 use crate::ledger::LedgerError;
-use crate::ledger::bets::BetState;
 
 /// An open bet, as little of it as the sweep needs.
 #[derive(Clone, Debug)]

@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use url::Url;
 
+use crate::game::bet_state::BetState;
 use crate::game::fairness::ServerSeed;
 use crate::game::money::Amount;
 use crate::game::player::{AgentId, PlayerId, PlayerStatus, UserId};
 use crate::ledger::agents::Agent;
-use crate::ledger::bets::BetState;
 use crate::ledger::players::{self, FirstSeeds, LaunchTokenUse, NewPlayer, Standing};
 use crate::ledger::{LedgerError, history, restore};
 use crate::live::{LiveError, PlayerStanding};

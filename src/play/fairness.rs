@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::game::claim::RawClaim;
+use crate::game::claim::{Claim, Published};
 use crate::game::hazards::{Anchor, Epoch};
-use crate::game::proof::{self, Claim, Proof, Published};
+use crate::game::proof::{self, Proof};
 use crate::ledger::history;
 use crate::play::Refusal;
 use crate::play::context::{Configuration, Context};

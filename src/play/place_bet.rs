@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::failpoint;
+use crate::game::bet_state::BetState;
 use crate::game::fairness::ServerSeed;
 use crate::game::player::{PlayerId, PlayerStatus};
 use crate::ledger::LedgerError;
 use crate::ledger::agents::Agent;
-use crate::ledger::bets::{self, BetState, CancelPlan, Intent, NextSeed};
+use crate::ledger::bets::{self, CancelPlan, Intent, NextSeed};
 use crate::ledger::calls::CallRecord;
 use crate::ledger::history::BetRow;
 use crate::live::{BeginBet, NewSession};

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use crate::failpoint;
+use crate::game::bet_state::BetState;
 use crate::game::player::{AgentId, PlayerId, UserId};
 use crate::ledger::LedgerError;
-use crate::ledger::bets::{self, BetState};
+use crate::ledger::bets;
 use crate::ledger::history::{self, BetRow};
 use crate::ledger::sweep::{self, OpenBet};
 use crate::live::{LiveError, Progress};

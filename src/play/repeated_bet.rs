@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use crate::game::bet_state::BetState;
 use crate::game::money::Amount;
-use crate::ledger::bets::BetState;
 use crate::ledger::history::{self, BetRow};
 use crate::play::admission::{admit, admit_by_record};
 use crate::play::bet_order::BetRequest;

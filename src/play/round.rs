@@ -6,13 +6,13 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::game::bet_state::BetState;
 use crate::game::difficulty::Difficulty;
 use crate::game::fairness::{HazardSeed, Nonce, ServerSeed, UserSeed, collision_columns, round_key};
 use crate::game::money::{Amount, Coefficient};
 use crate::game::player::{AgentId, PlayerId, UserId};
 use crate::game::round::{EndReason, Ended, Terms};
 use crate::ledger::LedgerError;
-use crate::ledger::bets::BetState;
 use crate::ledger::history::BetRow;
 use crate::ledger::sealing::{Sealing, server_seed_row};
 use crate::live::Session;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::failpoint;
-use crate::ledger::bets::BetState;
+use crate::game::bet_state::BetState;
 use crate::ledger::history::{self, BetRow};
 use crate::live::{Caller, GateRefusal, LiveError, Move, NamedRound, ReadSession, Session};
 use crate::play::Refusal;

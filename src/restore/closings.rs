@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::endings::{Void, hundredths};
+use crate::game::bet_state::BetState;
 use crate::game::round::Ended;
-use crate::ledger::bets::BetState;
 use crate::ledger::history::BetRow;
 use crate::ledger::restore::{Closing, OwedCall};
 use crate::wallet::message::{BetFacts, SettleFacts, cancel_message, settle_message, void_message};

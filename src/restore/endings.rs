@@ -5,9 +5,9 @@
 use rust_decimal::Decimal;
 
 use crate::audit::{LedgerBet, LedgerState};
+use crate::game::bet_state::BetState;
 use crate::game::money::Coefficient;
 use crate::game::round::{EndReason, Ended, Terms};
-use crate::ledger::bets::BetState;
 use crate::ledger::history::BetRow;
 use crate::live::Session;
 

@@ -1,11 +1,12 @@
 //! What a proof says about honest and dishonest claims.
 
+use faircross::game::claim::{Claim, ClaimedEnd, Published};
 use faircross::game::configuration::GameConfiguration;
 use faircross::game::difficulty::Difficulty;
 use faircross::game::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed};
 use faircross::game::hazards::{Anchor, Chain, EPOCHS_PER_DAY, Epoch};
 use faircross::game::money::{Amount, Coefficient, payout};
-use faircross::game::proof::{Claim, ClaimedEnd, Published, Verdict, verify};
+use faircross::game::proof::{Verdict, verify};
 use faircross::game::round::EndReason;
 
 /// A round that has ended, with everything that was shown of it.

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::world;
 use calls::Call;
-use faircross::ledger::bets::BetState;
+use faircross::game::bet_state::BetState;
 use model::{Record, RowState, is_legal};
 use record::RealRecord;
 

@@ -16,7 +16,7 @@ mod operator;
 mod state;
 
 use faircross::clock::Clock;
-use faircross::ledger::bets::BetState;
+use faircross::game::bet_state::BetState;
 use stateright::{Checker, Model, Property};
 
 use events::Event;

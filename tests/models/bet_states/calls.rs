@@ -1,7 +1,7 @@
 //! The calls that two servers make of the ledger, and statements that nobody should make.
 
+use faircross::game::bet_state::BetState;
 use faircross::game::round::EndReason;
-use faircross::ledger::bets::BetState;
 use proptest::prelude::*;
 
 use super::model::MAX_LANE;

@@ -1,7 +1,7 @@
 //! The record of one player's bets as a plain machine: what each call of the ledger does to it, and what it answers.
 
+use faircross::game::bet_state::BetState;
 use faircross::game::round::EndReason;
-use faircross::ledger::bets::BetState;
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 

@@ -1,6 +1,6 @@
 //! What each event does: the steps of the flows, in the order in which the product makes them.
 
-use faircross::ledger::bets::BetState;
+use faircross::game::bet_state::BetState;
 
 use super::events::Event;
 use super::operator;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use faircross::ledger::bets::BetState;
+use faircross::game::bet_state::BetState;
 
 /// How many servers there are. Each does one thing at a time: two things at once on one server meet in the stores just as
 /// two servers do.
