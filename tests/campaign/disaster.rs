@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 
 use crate::chapter::{Chapter, Episode, pause, seat_people};
 use crate::dice::Dice;
+use crate::world::wait_for;
 
 /// People who come to the table after the restore.
 const PEOPLE: usize = 30;
@@ -37,7 +38,14 @@ impl Chapter {
         self.fleet.kill_all().await;
         let world = self.world.database.clone();
         let copy = format!("{world}_copy");
-        self.postgres_executes(&format!("create database {copy} template {world}")).await;
+        let copying = format!("create database {copy} template {world}");
+        // The backends of killed servers end when they notice, and until then nothing can be copied.
+        wait_for("the copy is made", async || {
+            let copying = copying.clone();
+            let made = self.postgres.with(move |cluster| cluster.execute("postgres", &copying)).await;
+            made.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
         self.fleet.start_all(&self.world).await;
         pause(dice.between(2_000, 4_000)).await;
         self.fleet.kill_all().await;
