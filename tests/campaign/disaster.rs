@@ -39,8 +39,10 @@ impl Chapter {
         let world = self.world.database.clone();
         let copy = format!("{world}_copy");
         let copying = format!("create database {copy} template {world}");
-        // The backends of killed servers end when they notice, and until then nothing can be copied.
+        // Behind a host that vanished a backend never notices that its server was killed, and until it ends nothing can be copied.
+        let ending = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{world}'");
         wait_for("the copy is made", async || {
+            self.postgres_executes(&ending).await;
             let copying = copying.clone();
             let made = self.postgres.with(move |cluster| cluster.execute("postgres", &copying)).await;
             made.map(drop).map_err(|error| error.to_string())
