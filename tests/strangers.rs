@@ -1,6 +1,5 @@
 //! What strangers may ask, and what it costs: a flood of questions is answered from memory, or told to come back.
 
-
 use faircross::clock::Clock;
 use faircross::ledger::archive;
 use futures::future::join_all;

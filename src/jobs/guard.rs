@@ -49,11 +49,20 @@ pub async fn run_once(context: &Arc<Context>, job: &'static Job, guard: &NoOverl
     if guard.running.swap(true, Ordering::AcqRel) {
         return count(job, Outcome::StillRunning);
     }
+    let _running = Running(guard);
     let outcome = run_locked(context, job)
         .instrument(tracing::info_span!("job", name = job.name))
         .await;
-    guard.running.store(false, Ordering::Release);
     count(job, outcome)
+}
+
+/// Ends with its run, however that ends: a job that never ran again would say nothing.
+struct Running<'a>(&'a NoOverlap);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Release);
+    }
 }
 
 async fn run_locked(context: &Arc<Context>, job: &'static Job) -> Outcome {

@@ -34,28 +34,37 @@ pub struct Claimed {
     pub debit_is_over: bool,
 }
 
-/// The agents that are owed calls at this moment. One look into the index for each agent, however much is owed.
+/// What is owed to one agent of one kind. Cancels wait in a queue of their own, so that settles that take long hold up no stake.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Queue {
+    pub agent_id: String,
+    /// Cancels, or else settles and voids.
+    pub of_cancels: bool,
+}
+
+/// The queues in which calls are due at this moment. One look into the index for each queue, however much is owed.
 ///
 /// # Errors
 /// When PostgreSQL cannot be asked.
-pub async fn agents_due(connection: &mut PgConnection) -> Result<Vec<String>, LedgerError> {
-    Ok(sqlx::query_scalar!(
+pub async fn queues_due(connection: &mut PgConnection) -> Result<Vec<Queue>, LedgerError> {
+    Ok(sqlx::query_as!(
+        Queue,
         r#"with recursive agent as (
                (select agent_id from outbox where state = 'open' order by agent_id limit 1)
                union all
                select (select outbox.agent_id from outbox where state = 'open' and outbox.agent_id > agent.agent_id
                        order by outbox.agent_id limit 1)
                from agent where agent.agent_id is not null)
-           select agent_id as "agent_id!" from agent
+           select agent_id as "agent_id!", kind = 1 as "of_cancels!" from agent, generate_series(0, 1) as kind
            where agent_id is not null and (
-               select true from outbox where outbox.agent_id = agent.agent_id and state = 'open' and due_at <= now()
-                   and (leased_until is null or leased_until <= now()) order by due_at limit 1)"#
+               select true from outbox where outbox.agent_id = agent.agent_id and (action = 'cancelBet')::integer = kind
+                   and state = 'open' and due_at <= now() and (leased_until is null or leased_until <= now()) order by due_at limit 1)"#
     )
     .fetch_all(connection)
     .await?)
 }
 
-/// Claims an agent's rows that are due, oldest first, passing over those that another server is claiming at this moment. With the
+/// Claims the rows of a queue that are due, oldest first, passing over those that another server is claiming at this moment. With the
 /// claim it is durable that an attempt may have left.
 ///
 /// The rows are chosen first and then looked up by their ids: with a join PostgreSQL plans for a tenth of the table.
@@ -64,7 +73,7 @@ pub async fn agents_due(connection: &mut PgConnection) -> Result<Vec<String>, Le
 /// When PostgreSQL refuses it.
 pub async fn claim_due(
     connection: &mut PgConnection,
-    agent_id: &str,
+    queue: &Queue,
     token: &str,
     lease_s: i64,
     limit: i64,
@@ -78,7 +87,7 @@ pub async fn claim_due(
                           where other.sequence = outbox.sequence and other.action = 'cancelBet' and other.outbox_id <> outbox.outbox_id
                               and other.may_have_left and (other.leased_until is null or other.leased_until <= now()))) as is_repeat
                from outbox
-               where agent_id = $4 and state = 'open' and due_at <= now() and (leased_until is null or leased_until <= now())
+               where agent_id = $4 and (action = 'cancelBet')::integer = $5 and state = 'open' and due_at <= now() and (leased_until is null or leased_until <= now())
                order by due_at limit $3 for update skip locked),
            claimed as (
                update outbox set lease_token = $1, leased_until = now() + make_interval(secs => $2::bigint::double precision),
@@ -94,7 +103,8 @@ pub async fn claim_due(
         token,
         lease_s,
         limit,
-        agent_id
+        queue.agent_id,
+        i32::from(queue.of_cancels)
     )
     .fetch_all(connection)
     .await?)
@@ -153,6 +163,8 @@ pub enum Trace {
     MayHaveLeft,
     /// It certainly did not leave.
     None,
+    /// It was not even tried, because as many calls were under way as may be: it counts as no attempt.
+    NotTried,
     /// "Already applied", before which nothing may have left: the answer is about something else.
     Unfounded,
 }
@@ -181,7 +193,8 @@ pub async fn put_off(
                update outbox set state = $11, last_status = $7, lease_token = null, leased_until = null,
                    due_at = case when $14 then greatest(now(), debit_is_over_at) else now() end
                        + make_interval(secs => $12::bigint::double precision / 1000),
-                   may_have_left = $15, unfounded_successes = unfounded_successes + $16::boolean::integer
+                   may_have_left = $15, unfounded_successes = unfounded_successes + $16::boolean::integer,
+                   attempts = attempts - $18::boolean::integer
                where outbox_id = $1 and state = 'open' and lease_token = $13)
            insert into wallet_audit (sequence, agent_id, action, message, outcome, status, http_status, answer, duration_ms)
            select $2::bigint, $3::text, $4::text, $5::text, $6::text, $7::text, $8::integer, $9::text, $10::bigint where $17"#,
@@ -201,7 +214,8 @@ pub async fn put_off(
         waits_for_debit,
         may_have_left,
         trace == Trace::Unfounded,
-        trace != Trace::None,
+        !matches!(trace, Trace::None | Trace::NotTried),
+        trace == Trace::NotTried,
     )
     .execute(connection)
     .await?;

@@ -157,6 +157,8 @@ impl Context {
         });
         context.refuse_older_copy().await?;
         context.refresh_agents().await?;
+        // Calls are made on this runtime.
+        context.wallet.prepare_here();
         Ok(context)
     }
 

@@ -13,39 +13,47 @@ use crate::game::player::AgentId;
 use crate::ledger::LedgerError;
 use crate::ledger::calls::CallRecord;
 use crate::ledger::misdated;
-use crate::ledger::outbox::{self, Again, Claimed, Trace};
+use crate::ledger::outbox::{self, Again, Claimed, Queue, Trace};
 use crate::live::keys;
 use crate::play::context::{Context, call_timeout, endpoint};
 use crate::wallet::status::{is_already_applied, is_no_such_bet};
-use crate::wallet::{Action, AgentEndpoint, Attempt, Call, Outcome};
+use crate::wallet::{Action, AgentEndpoint, Attempt, Call, Outcome, Retries, UnknownReason};
 
 /// How long a retry lock spares other servers the work, in seconds. Nothing rests on it.
 const RETRY_LOCK_TTL_S: u64 = 300;
-/// Calls from the outbox to one agent that one server has in flight at once; the rest waits its turn.
-const DELIVERIES_PER_AGENT: usize = 64;
+/// Calls from one queue of the outbox that one server has in flight at once; the rest waits its turn.
+const DELIVERIES_PER_QUEUE: usize = 64;
+
+/// How long a call waits that was not tried because as many were under way as may be, in milliseconds.
+const NOT_TRIED_PAUSE_MS: i64 = 2_000;
 
 /// After so many answers "already applied" to attempts before which none may have left, people ask the operator what it means.
 const INCREDIBLE_SUCCESSES: i32 = 3;
 
-/// So many of them have to be free before more is claimed for an agent to which all were in use: each claim is a statement.
-const WORTH_A_CLAIM: usize = DELIVERIES_PER_AGENT / 4;
+/// So many of them have to be free before more is claimed for a queue that has used them all: each claim is a statement.
+const WORTH_A_CLAIM: usize = DELIVERIES_PER_QUEUE / 4;
 
-/// The right to send, for each agent: the calls of an operator that never answers take nothing from another's.
+/// The right to send, for each queue: the calls of an operator that never answers take nothing from another's, and settles that hang
+/// nothing from cancels.
 #[derive(Default)]
-pub struct Deliveries(Mutex<HashMap<String, Arc<Rights>>>);
+pub struct Deliveries(Mutex<HashMap<Queue, Arc<Rights>>>);
 
 struct Rights {
+    most: usize,
     free: Arc<Semaphore>,
-    /// Whether a drain stopped because none was free, so that more may be due.
+    /// Whether more may be due than was claimed.
     more_is_due: AtomicBool,
 }
 
 impl Deliveries {
-    fn of(&self, agent_id: &str) -> Arc<Rights> {
-        let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let rights = agents.entry(agent_id.to_owned()).or_insert_with(|| {
+    /// No more are in flight than the operator has places for: whoever waits for a place holds a lease meanwhile.
+    fn of(&self, queue: &Queue, places: u32) -> Arc<Rights> {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rights = queues.entry(queue.clone()).or_insert_with(|| {
+            let most = DELIVERIES_PER_QUEUE.min(places as usize);
             Arc::new(Rights {
-                free: Arc::new(Semaphore::new(DELIVERIES_PER_AGENT)),
+                most,
+                free: Arc::new(Semaphore::new(most)),
                 more_is_due: AtomicBool::new(false),
             })
         });
@@ -82,98 +90,133 @@ pub fn soon(context: &Arc<Context>) {
     });
 }
 
-/// Claims what is due and sends it, each row by a task of its own, so that one slow operator does not hold up the others.
+/// Claims what is due and sends it, each row by a task of its own, so that one slow operator does not hold up the others. Each queue
+/// gets what it has rights for; what is due beyond that follows as calls end.
 /// Returns how many rows were claimed; their sends go on.
 ///
 /// # Errors
 /// When the record cannot be asked.
 pub async fn drain(context: &Arc<Context>) -> Result<usize, LedgerError> {
-    let due = context.ledger.run(async |connection| outbox::agents_due(connection).await).await?;
+    let due = context.ledger.run(async |connection| outbox::queues_due(connection).await).await?;
     let mut claimed_rows = 0;
-    for agent_id in due {
-        claimed_rows += drain_agent(context, &agent_id).await?;
+    for queue in due {
+        claimed_rows += drain_queue(context, &queue).await?;
     }
     Ok(claimed_rows)
 }
 
-async fn drain_agent(context: &Arc<Context>, agent_id: &str) -> Result<usize, LedgerError> {
-    let rights = context.deliveries.of(agent_id);
-    let mut claimed_rows = 0;
-    loop {
-        // The right to send comes before the claim: a row that waits for its turn here would outlive its lease and be claimed
-        // again and again.
-        let permits: Vec<_> = (0..DELIVERIES_PER_AGENT)
-            .map_while(|_| Arc::clone(&rights.free).try_acquire_owned().ok())
-            .collect();
-        if permits.is_empty() {
-            rights.more_is_due.store(true, Ordering::Release);
-            return Ok(claimed_rows);
-        }
-        // Nothing is claimed for an operator that is left alone, and no more than it bears for one that is failing.
-        let retries = context.wallet.take_retries(agent_id, permits.len());
-        if retries == 0 {
-            rights.more_is_due.store(true, Ordering::Release);
-            return Ok(claimed_rows);
-        }
-        let is_limited = retries < permits.len();
-        let batch = i64::try_from(retries).unwrap_or(i64::MAX);
-        let token = context.chance.token();
-        let lease_s = i64::try_from(context.settings.wallet.lease_s).unwrap_or(i64::MAX);
-        let claimed = context
-            .ledger
-            .run(async |connection| outbox::claim_due(connection, agent_id, &token, lease_s, batch).await)
-            .await?;
-        let used = claimed.iter().filter(|row| row.attempts > 1).count();
-        context.wallet.return_retries(agent_id, retries.saturating_sub(used));
-        if claimed.is_empty() {
-            return Ok(claimed_rows);
-        }
-        failpoint::reach("K14");
-        claimed_rows += claimed.len();
-        for (row, permit) in claimed.into_iter().zip(permits) {
-            spawn_delivery(context, row, token.clone(), permit, Arc::clone(&rights));
-        }
-        if is_limited {
-            rights.more_is_due.store(true, Ordering::Release);
-            return Ok(claimed_rows);
-        }
+async fn drain_queue(context: &Arc<Context>, queue: &Queue) -> Result<usize, LedgerError> {
+    if context.shutdown.is_cancelled() {
+        return Ok(0);
     }
+    let Some(endpoint) = endpoint_of(context, &queue.agent_id).await?.map(Arc::new) else {
+        tracing::error!(
+            agent = queue.agent_id,
+            "calls are owed to an operator that cannot be called from here"
+        );
+        return Ok(0);
+    };
+    let rights = context.deliveries.of(queue, context.settings.wallet.concurrency_per_agent);
+    // The right to send comes before the claim: a row that waits for its turn here would outlive its lease and be claimed again
+    // and again.
+    let permits: Vec<_> = std::iter::from_fn(|| Arc::clone(&rights.free).try_acquire_owned().ok()).collect();
+    // Nothing is claimed for an operator that is left alone, and no more than it bears for one that is failing.
+    let mut retries = context.wallet.take_retries(&queue.agent_id, permits.len());
+    let claimed = if retries.count() == 0 {
+        Vec::new()
+    } else {
+        claim(context, queue, retries.count()).await?
+    };
+    // As many as there was room for: there may be more.
+    if claimed.len() == retries.count() {
+        rights.more_is_due.store(true, Ordering::Release);
+    }
+    let claimed_rows = claimed.len();
+    for (leased, permit) in claimed.into_iter().zip(permits) {
+        let delivery = Delivery {
+            retry: (leased.row.attempts > 1).then(|| retries.one()),
+            queue: queue.clone(),
+            endpoint: Arc::clone(&endpoint),
+            rights: Arc::clone(&rights),
+            _permit: permit,
+        };
+        spawn_delivery(context, leased, delivery);
+    }
+    Ok(claimed_rows)
 }
 
-fn spawn_delivery(context: &Arc<Context>, row: Claimed, token: String, permit: OwnedSemaphorePermit, rights: Arc<Rights>) {
+/// A row under a lease.
+struct Leased {
+    row: Claimed,
+    token: String,
+}
+
+async fn claim(context: &Context, queue: &Queue, rows: usize) -> Result<Vec<Leased>, LedgerError> {
+    let token = context.chance.token();
+    let lease_s = i64::try_from(context.settings.wallet.lease_s).unwrap_or(i64::MAX);
+    let limit = i64::try_from(rows).unwrap_or(i64::MAX);
+    let claimed = context
+        .ledger
+        .run(async |connection| outbox::claim_due(connection, queue, &token, lease_s, limit).await)
+        .await?;
+    if !claimed.is_empty() {
+        failpoint::reach("K14");
+    }
+    let leased = |row| Leased { row, token: token.clone() };
+    Ok(claimed.into_iter().map(leased).collect())
+}
+
+/// What one delivery holds until its call has ended.
+struct Delivery {
+    queue: Queue,
+    endpoint: Arc<AgentEndpoint>,
+    rights: Arc<Rights>,
+    /// Of a row that was sent before, its part of the budget.
+    retry: Option<Retries>,
+    _permit: OwnedSemaphorePermit,
+}
+
+fn spawn_delivery(context: &Arc<Context>, leased: Leased, delivery: Delivery) {
     let shared = Arc::clone(context);
-    let held = shared.leases.hold(row.outbox_id, &token);
+    let held = shared.leases.hold(leased.row.outbox_id, &leased.token);
     context.spawn(async move {
-        let was_taken = deliver_unless_spared(&shared, &row, &token).await;
+        let Delivery {
+            queue,
+            endpoint,
+            rights,
+            retry,
+            _permit: permit,
+        } = delivery;
+        let sending = deliver_unless_spared(&shared, &endpoint, &leased.row, &leased.token).await;
         drop(held);
         drop(permit);
-        if was_taken && row.attempts > 1 {
-            shared.wallet.return_retries(&row.agent_id, 1);
+        if sending == Sending::Failed {
+            retry.into_iter().for_each(Retries::spend);
         }
         // A backlog goes on as fast as the operator takes it, and does not wait for the next drain's time. What it does not take
         // waits, and a server that ends leaves it to others.
-        if was_taken
-            && !shared.shutdown.is_cancelled()
-            && rights.free.available_permits() >= WORTH_A_CLAIM
+        if sending == Sending::Taken
+            && rights.free.available_permits() >= WORTH_A_CLAIM.min(rights.most)
             && rights.more_is_due.swap(false, Ordering::AcqRel)
+            && let Err(error) = drain_queue(&shared, &queue).await
         {
-            soon_for(&shared, row.agent_id);
+            tracing::warn!(%error, agent = queue.agent_id, "what is owed to an operator could not be claimed; the next drain tries again");
         }
     });
 }
 
-/// Goes on with what is due to one agent, without waiting for it.
-fn soon_for(context: &Arc<Context>, agent_id: String) {
-    let shared = Arc::clone(context);
-    context.spawn(async move {
-        if let Err(error) = drain_agent(&shared, &agent_id).await {
-            tracing::warn!(%error, agent_id, "what is owed to an operator could not be claimed; the next drain tries again");
-        }
-    });
+/// What became of one delivery.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// The operator took it.
+    Taken,
+    /// It was made, and the operator did not carry it out.
+    Failed,
+    /// It was not made.
+    NotMade,
 }
 
-/// Whether the operator took it.
-async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &str) -> bool {
+async fn deliver_unless_spared(context: &Arc<Context>, endpoint: &AgentEndpoint, row: &Claimed, token: &str) -> Sending {
     let lock = row.bet_id.map(|bet_id| keys::retry_job_lock(&bet_id.to_string(), &row.action));
     // Another server may be at this row. The lock only spares work: without Redis, or when an earlier claim has run out,
     // the row is sent all the same. A row that is spared is due again within seconds.
@@ -183,13 +226,13 @@ async fn deliver_unless_spared(context: &Arc<Context>, row: &Claimed, token: &st
         && !row.lapsed
     {
         note_unsent(context, row, token).await;
-        return false;
+        return Sending::NotMade;
     }
-    let was_taken = deliver(context, row, token).await;
+    let sending = deliver(context, endpoint, row, token).await;
     if let Some(lock) = &lock {
         let _ = context.live.release(lock, &lock_token).await;
     }
-    was_taken
+    sending
 }
 
 /// A row that was claimed is not sent. It is due again within seconds.
@@ -219,17 +262,28 @@ pub async fn give_leases_back(context: &Context) {
     }
 }
 
-/// Sends one claimed row and records what came of it; whether the operator took it.
-pub async fn deliver(context: &Context, row: &Claimed, token: &str) -> bool {
+/// Sends a row that was born claimed and records what came of it.
+pub async fn deliver_first(context: &Context, row: &Claimed, token: &str) {
+    match endpoint_of(context, &row.agent_id).await {
+        Ok(Some(endpoint)) => drop(deliver(context, &endpoint, row, token).await),
+        Ok(None) | Err(_) => note_unsent(context, row, token).await,
+    }
+}
+
+/// Where this server calls an operator; `None` where it cannot.
+async fn endpoint_of(context: &Context, agent_id: &str) -> Result<Option<AgentEndpoint>, LedgerError> {
+    let Ok(agent_id) = AgentId::parse(agent_id) else {
+        return Ok(None);
+    };
+    let agent = context.agent(&agent_id).await?;
+    Ok(agent.and_then(|agent| endpoint(&agent)))
+}
+
+async fn deliver(context: &Context, endpoint: &AgentEndpoint, row: &Claimed, token: &str) -> Sending {
     failpoint::reach("K11");
-    let Some((endpoint, action)) = destination(context, row).await else {
-        tracing::error!(
-            outbox_id = row.outbox_id,
-            agent = row.agent_id,
-            "a row of the outbox has no agent to go to"
-        );
+    let Some(action) = Action::parse(&row.action) else {
         note_unsent(context, row, token).await;
-        return false;
+        return Sending::NotMade;
     };
     let timeout = call_timeout(&context.settings);
     let attempt = if row.is_repeat {
@@ -237,7 +291,7 @@ pub async fn deliver(context: &Context, row: &Claimed, token: &str) -> bool {
     } else {
         Attempt::first(timeout)
     };
-    let call = context.wallet.send(&endpoint, action, &row.message, attempt).await;
+    let call = context.wallet.send(endpoint, action, &row.message, attempt).await;
     failpoint::reach(if action == Action::Settle { "K13" } else { "K16" });
     let record = record_of(&row.agent_id, &row.action, &row.message, &call);
     let recorded = match &call.outcome {
@@ -247,7 +301,11 @@ pub async fn deliver(context: &Context, row: &Claimed, token: &str) -> bool {
     if let Err(error) = recorded {
         tracing::warn!(%error, outbox_id = row.outbox_id, "the answer to a call could not be recorded; it is sent again");
     }
-    matches!(call.outcome, Outcome::Applied { .. })
+    match &call.outcome {
+        Outcome::Applied { .. } => Sending::Taken,
+        Outcome::Declined { .. } | Outcome::Unknown { .. } if call.sent => Sending::Failed,
+        Outcome::Declined { .. } | Outcome::Unknown { .. } => Sending::NotMade,
+    }
 }
 
 async fn complete(context: &Context, row: &Claimed, record: &CallRecord<'_>) -> Result<(), LedgerError> {
@@ -270,6 +328,10 @@ async fn without_success(
 ) -> Result<(), LedgerError> {
     let status = record.status.unwrap_or_default();
     let trace = match &call.outcome {
+        Outcome::Unknown {
+            reason: UnknownReason::Busy | UnknownReason::BreakerOpen,
+            ..
+        } => Trace::NotTried,
         _ if !call.sent => Trace::None,
         Outcome::Unknown { status: Some(status), .. } if !row.is_repeat && is_already_applied(status) => Trace::Unfounded,
         _ => Trace::MayHaveLeft,
@@ -295,12 +357,6 @@ async fn without_success(
         .await
 }
 
-async fn destination(context: &Context, row: &Claimed) -> Option<(AgentEndpoint, Action)> {
-    let agent_id = AgentId::parse(&row.agent_id).ok()?;
-    let agent = context.agent(&agent_id).await.ok()??;
-    Some((endpoint(&agent)?, Action::parse(&row.action)?))
-}
-
 /// When a call that did not succeed is made again.
 fn again(context: &Context, row: &Claimed, trace: Trace, status: &str) -> Again {
     let too_old = u64::try_from(row.age_s).is_ok_and(|age_s| age_s >= context.settings.wallet.human_after_s);
@@ -309,7 +365,11 @@ fn again(context: &Context, row: &Claimed, trace: Trace, status: &str) -> Again 
         return for_people(row, status);
     }
     Again::After {
-        delay_ms: delay_ms(context, row),
+        delay_ms: if trace == Trace::NotTried {
+            NOT_TRIED_PAUSE_MS
+        } else {
+            delay_ms(context, row)
+        },
     }
 }
 

@@ -12,6 +12,7 @@ use crate::play::bet_order::BetRequest;
 use crate::play::context::{Context, Player};
 use crate::play::place_bet::{LONGEST_BET_PAUSE_MS, refusal_of_status, unwritable};
 use crate::play::round::{stake_of, view_of_ended_bet};
+use crate::play::take_step::refuse_while_unwritable;
 use crate::play::view::RoundView;
 use crate::play::{Refusal, recover};
 
@@ -61,7 +62,11 @@ async fn answer_of(context: &Arc<Context>, bet: &BetRow) -> Result<RoundView, Re
         }),
         BetState::Rejected => Err(refusal_of_status(bet.refused_status.as_deref().unwrap_or_default())),
         BetState::PendingCancel | BetState::Cancelled => Err(Refusal::BetUnconfirmed),
-        BetState::Placed => recover::view_of_open_bet(context, bet).await,
+        BetState::Placed => {
+            // It may open the session anew, or end the round.
+            refuse_while_unwritable(context)?;
+            recover::view_of_open_bet(context, bet).await
+        }
         BetState::PendingSettlement | BetState::Won | BetState::Lost | BetState::PendingVoid | BetState::Voided => {
             view_of_ended_bet(bet).map_err(unwritable)
         }

@@ -187,7 +187,7 @@ fn settle_soon(context: &Arc<Context>, facts: RoundFacts, row: Claimed, lease_to
     context.spawn(async move {
         let _held = held;
         let retired = retire(&shared, &facts, row.sequence);
-        tokio::join!(deliver::deliver(&shared, &row, &lease_token), retired);
+        tokio::join!(deliver::deliver_first(&shared, &row, &lease_token), retired);
     });
 }
 

@@ -16,6 +16,9 @@ const LONGEST_PAUSE_MS: u64 = if cfg!(feature = "failpoints") { 3_600_000 } else
 /// How long after its intent a debit may leave, in milliseconds: the second cancel comes after it. Only that build waits for a
 /// machine that is busy with other tests.
 const LONGEST_DEBIT_DELAY_MS: u64 = if cfg!(feature = "failpoints") { 60_000 } else { 2_000 };
+/// How long after the last moment of a debit its second cancel comes at the earliest, in seconds: a debit that an operator still holds
+/// then takes a stake that nobody gives back. Only that build, whose operator is simulated, waits for less.
+const SOONEST_SECOND_CANCEL_S: u64 = if cfg!(feature = "failpoints") { 1 } else { 120 };
 /// How long a probe of PostgreSQL may hang before bets are refused, in milliseconds. Only that build waits for a busy machine.
 const LONGEST_PROBE_MS: u64 = if cfg!(feature = "failpoints") { 60_000 } else { 3_000 };
 /// Five years, which regulators ask for, in days.
@@ -207,7 +210,12 @@ impl Rules {
             "ends in 0, but the last wait repeats: it must be at least 1",
         );
         self.between("wallet.retry_jitter_percent", wallet.retry_jitter_percent, 0, 100);
-        self.between("wallet.second_cancel_after_s", wallet.second_cancel_after_s, 1, DAY_S);
+        self.between(
+            "wallet.second_cancel_after_s",
+            wallet.second_cancel_after_s,
+            SOONEST_SECOND_CANCEL_S,
+            DAY_S,
+        );
         self.between("wallet.human_after_s", wallet.human_after_s, 1, 30 * DAY_S);
         self.between("wallet.lease_s", wallet.lease_s, 1, 45);
         self.between("wallet.concurrency_per_agent", wallet.concurrency_per_agent, 1, 10_000);

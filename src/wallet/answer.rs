@@ -285,14 +285,22 @@ fn shortened(status: String) -> String {
     status.chars().filter(|character| !character.is_control()).take(32).collect()
 }
 
-/// The beginning of an answer for the audit: text without NUL, in which our own certificate is masked.
+/// The beginning of an answer for the audit: text without NUL, in which our own certificate is masked, as it is and as a form or a JSON
+/// text spells it.
 pub fn kept(body: &[u8], certificate: &str) -> String {
-    let text = String::from_utf8_lossy(body).replace('\0', "\u{fffd}");
-    let mut text = if certificate.is_empty() {
-        text
-    } else {
-        text.replace(certificate, "***")
-    };
+    let mut text = String::from_utf8_lossy(body).replace('\0', "\u{fffd}");
+    if !certificate.is_empty() {
+        let of_form: String = url::form_urlencoded::byte_serialize(certificate.as_bytes()).collect();
+        let quoted = serde_json::Value::from(certificate).to_string();
+        let of_json = quoted
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+            .unwrap_or(certificate);
+        let escaped = of_json.replace('/', "\\/");
+        for spelling in [certificate, of_form.as_str(), of_json, escaped.as_str()] {
+            text = text.replace(spelling, "***");
+        }
+    }
     let end = (0..=KEPT_ANSWER_BYTES.min(text.len()))
         .rev()
         .find(|at| text.is_char_boundary(*at))
@@ -469,6 +477,10 @@ mod tests {
     #[test]
     fn a_kept_answer_is_short_storable_and_without_the_certificate() {
         assert_eq!(kept(b"a\0b demo-cert \xff", "demo-cert"), "a\u{fffd}b *** \u{fffd}");
+        for echoed in [r#"{"cert":"a\/b+\"c"}"#, r#"a/b+"c"#, "cert=a%2Fb%2B%22c&x=1", r#"a/b+\"c"#] {
+            let kept = kept(echoed.as_bytes(), r#"a/b+"c"#);
+            assert!(kept.contains("***") && !kept.contains("b+") && !kept.contains("%2F"), "{kept}");
+        }
         assert_eq!(kept("é".repeat(4000).as_bytes(), "c").len(), KEPT_ANSWER_BYTES);
         assert!(kept("aé".repeat(4000).as_bytes(), "c").len() <= KEPT_ANSWER_BYTES);
     }

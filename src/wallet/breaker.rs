@@ -55,6 +55,8 @@ struct State {
     /// Changes with the phase: the result of a call that began in an earlier one says nothing about this one.
     era: u64,
     latest: VecDeque<Verdict>,
+    /// Whether it closed after a trial and a whole row has not come yet: a few answers are no recovery.
+    is_convalescent: bool,
     /// In parts of a retry, see [`RETRY_TAKES`].
     budget: u32,
     trickled: Instant,
@@ -64,6 +66,14 @@ enum Phase {
     Closed,
     Open { until: Instant },
     Trial { under_way: usize, answered: usize, failed: usize },
+}
+
+/// The right to make calls that were made before. What is left of it goes back when it is dropped: calls that were not made after
+/// all, or that the operator took, cost it nothing.
+pub struct Retries {
+    breaker: Breaker,
+    count: usize,
+    is_budgeted: bool,
 }
 
 /// The right to make one call. Given back without a verdict when it is dropped: the call was not made.
@@ -79,6 +89,7 @@ impl Breaker {
             phase: Phase::Closed,
             era: 0,
             latest: VecDeque::with_capacity(limits.calls),
+            is_convalescent: false,
             budget: SAVED_RETRIES * RETRY_TAKES,
             trickled: clock.monotonic(),
         };
@@ -139,18 +150,22 @@ impl Breaker {
         }
     }
 
-    /// Takes up to `wanted` retries out of the budget; how many there are. What is not used is given back by
-    /// [`Breaker::return_retries`].
-    pub fn take_retries(&self, wanted: usize) -> usize {
+    /// Takes up to `wanted` retries out of the budget. Those that are not made go back by themselves.
+    pub fn take_retries(&self, wanted: usize) -> Retries {
         let mut state = self.locked();
+        let free = |count| Retries {
+            breaker: self.clone(),
+            count,
+            is_budgeted: false,
+        };
         if self.leave_alone_or_try(&mut state).is_err() {
-            return 0;
+            return free(0);
         }
         if matches!(state.phase, Phase::Trial { .. }) {
-            return wanted.min(self.free_trials(&state));
+            return free(wanted.min(self.free_trials(&state)));
         }
         if !self.is_failing(&state) {
-            return wanted;
+            return free(wanted);
         }
         if state.budget < RETRY_TAKES && self.clock.elapsed_since(state.trickled) >= TRICKLE_EVERY {
             state.trickled = self.clock.monotonic();
@@ -158,14 +173,10 @@ impl Breaker {
         }
         let taken = wanted.min((state.budget / RETRY_TAKES) as usize);
         state.budget -= u32::try_from(taken).unwrap_or(0) * RETRY_TAKES;
-        taken
-    }
-
-    /// Gives back retries that were taken and not made, or that the operator took: they cost it nothing.
-    pub fn return_retries(&self, count: usize) {
-        let mut state = self.locked();
-        if self.is_failing(&state) {
-            state.add(u32::try_from(count).unwrap_or(SAVED_RETRIES).min(SAVED_RETRIES) * RETRY_TAKES);
+        Retries {
+            breaker: self.clone(),
+            count: taken,
+            is_budgeted: true,
         }
     }
 
@@ -174,8 +185,11 @@ impl Breaker {
         self.locked().add(FIRST_SEND_ADDS);
     }
 
-    /// Half of the latest calls were not carried out.
+    /// Half of the latest calls were not carried out, or too few are known since it was left alone.
     fn is_failing(&self, state: &State) -> bool {
+        if state.is_convalescent {
+            return true;
+        }
         let bad = state.latest.iter().filter(|verdict| **verdict != Verdict::Done).count();
         state.latest.len() >= self.limits.calls && bad * 2 >= self.limits.calls
     }
@@ -196,12 +210,18 @@ impl Breaker {
                 failed,
             } => {
                 *under_way = under_way.saturating_sub(1);
+                let is_last = *answered + *failed + 1 >= self.limits.trial_calls;
                 let counted = if verdict == Verdict::Failed { failed } else { answered };
                 *counted += 1;
                 let most = *counted * 2 > self.limits.trial_calls;
                 match (most, verdict) {
                     (true, Verdict::Failed) => state.begin(open),
-                    (true, _) => state.begin(Phase::Closed),
+                    (true, _) => {
+                        state.begin(Phase::Closed);
+                        state.is_convalescent = true;
+                    }
+                    // As many failed as were answered: nothing more is tried, and nothing is proven.
+                    (false, _) if is_last => state.begin(open),
                     (false, _) => {}
                 }
             }
@@ -210,6 +230,7 @@ impl Breaker {
                     state.latest.pop_front();
                 }
                 state.latest.push_back(verdict);
+                state.is_convalescent &= state.latest.len() < self.limits.calls;
                 let failed = state.latest.iter().filter(|verdict| **verdict == Verdict::Failed).count();
                 if state.latest.len() >= self.limits.calls && failed * 100 >= self.limits.failures_percent * self.limits.calls {
                     state.begin(open);
@@ -238,10 +259,43 @@ impl State {
         self.phase = phase;
         self.era += 1;
         self.latest.clear();
+        self.is_convalescent = false;
     }
 
     fn add(&mut self, parts: u32) {
         self.budget = self.budget.saturating_add(parts).min(SAVED_RETRIES * RETRY_TAKES);
+    }
+}
+
+impl Retries {
+    /// How many may be made.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// One of them, for one call.
+    pub fn one(&mut self) -> Self {
+        let count = self.count.min(1);
+        self.count -= count;
+        Self {
+            breaker: self.breaker.clone(),
+            count,
+            is_budgeted: self.is_budgeted,
+        }
+    }
+
+    /// They were made, and the operator did not carry them out: that is what they cost.
+    pub fn spend(mut self) {
+        self.count = 0;
+    }
+}
+
+impl Drop for Retries {
+    fn drop(&mut self) {
+        if self.is_budgeted {
+            let parts = u32::try_from(self.count).unwrap_or(SAVED_RETRIES).min(SAVED_RETRIES) * RETRY_TAKES;
+            self.breaker.locked().add(parts);
+        }
     }
 }
 
@@ -327,26 +381,35 @@ mod tests {
     #[test]
     fn retries_take_a_tenth_of_first_sends_while_half_is_not_carried_out() {
         let breaker = breaker(LONG);
-        assert_eq!(breaker.take_retries(1_000), 1_000, "nothing is known against it");
+        assert_eq!(breaker.take_retries(1_000).count(), 1_000, "nothing is known against it");
         for _ in 0..10 {
             call(&breaker, Verdict::Unproven);
         }
         let saved = breaker.take_retries(1_000);
-        assert_eq!(saved, SAVED_RETRIES as usize);
+        assert_eq!(saved.count(), SAVED_RETRIES as usize);
+        saved.spend();
         breaker.locked().trickled = Clock::default().monotonic() + LONG;
-        assert_eq!(breaker.take_retries(1_000), 0, "all is used up");
+        assert_eq!(breaker.take_retries(1_000).count(), 0, "all is used up");
         for _ in 0..100 {
             breaker.note_first_send();
         }
-        assert_eq!(breaker.take_retries(1_000), 10);
-        breaker.return_retries(4);
-        assert_eq!(breaker.take_retries(1_000), 4, "what was not made");
+        let mut taken = breaker.take_retries(1_000);
+        assert_eq!(taken.count(), 10);
+        for _ in 0..6 {
+            taken.one().spend();
+        }
+        drop(taken);
+        let rest = breaker.take_retries(1_000);
+        assert_eq!(rest.count(), 4, "what was not made");
+        rest.spend();
         breaker.locked().trickled = Clock::default().monotonic() - TRICKLE_EVERY;
-        assert_eq!(breaker.take_retries(1_000), 1, "without first sends they trickle");
+        let trickled = breaker.take_retries(1_000);
+        assert_eq!(trickled.count(), 1, "without first sends they trickle");
+        trickled.spend();
         for _ in 0..6 {
             call(&breaker, Verdict::Done);
         }
-        assert_eq!(breaker.take_retries(1_000), 1_000, "it has recovered");
+        assert_eq!(breaker.take_retries(1_000).count(), 1_000, "it has recovered");
     }
 
     #[test]
@@ -355,10 +418,46 @@ mod tests {
         for _ in 0..10 {
             call(&breaker, Verdict::Failed);
         }
-        assert_eq!(breaker.take_retries(64), 0);
+        assert_eq!(breaker.take_retries(64).count(), 0);
         breaker.locked().phase = Phase::Open {
             until: Clock::default().monotonic(),
         };
-        assert_eq!(breaker.take_retries(64), 3, "as many as are tried");
+        assert_eq!(breaker.take_retries(64).count(), 3, "as many as are tried");
+    }
+
+    #[test]
+    fn two_answers_are_no_recovery() {
+        let breaker = breaker(Duration::ZERO);
+        for _ in 0..10 {
+            call(&breaker, Verdict::Failed);
+        }
+        for _ in 0..2 {
+            call(&breaker, Verdict::Done);
+        }
+        assert!(matches!(breaker.locked().phase, Phase::Closed));
+        assert_eq!(
+            breaker.take_retries(1_000).count(),
+            SAVED_RETRIES as usize,
+            "a crowd would bring it down again"
+        );
+        for _ in 0..10 {
+            call(&breaker, Verdict::Done);
+        }
+        assert_eq!(breaker.take_retries(1_000).count(), 1_000);
+    }
+
+    #[test]
+    fn a_trial_that_comes_out_even_leaves_the_operator_alone_for_once_more() {
+        let limits = Limits {
+            trial_calls: 2,
+            ..breaker(LONG).limits
+        };
+        let breaker = Breaker::new(limits, Clock::default());
+        breaker.locked().phase = Phase::Open {
+            until: Clock::default().monotonic(),
+        };
+        call(&breaker, Verdict::Done);
+        call(&breaker, Verdict::Failed);
+        assert!(matches!(breaker.locked().phase, Phase::Open { .. }));
     }
 }

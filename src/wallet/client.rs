@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::address::{AddressRefused, check_callback_url};
 use super::answer::{self, Defect, Subject};
-use super::breaker::Verdict;
+use super::breaker::{Retries, Verdict};
 use super::connections::{Connections, builder, keep_alive};
 use super::guard::{Guard, Guards, NoPlace, Place};
 use super::outgoing::{Fate, OutgoingBody};
@@ -111,18 +111,28 @@ impl WalletClient {
             .send_within
             .unwrap_or(attempt.timeout / WAITS_FOR_A_PART)
             .min(attempt.timeout);
-        let call = match self.place(agent, action, patience).await {
+        let call = match self.free_place(agent, action, patience).await {
             Ok(place) => self.exchange_in(place, agent, action, message, attempt, started).await,
             Err(none) => unsent(none.reason()),
         };
         self.measured(call, agent, action, started)
     }
 
-    /// Takes the place of a call before whatever would be in vain without one.
+    /// Takes the place of a call before whatever would be in vain without one. A call for which there is none is measured too, so that
+    /// an operator to which no bet goes is seen.
     ///
     /// # Errors
     /// When no call can be made, within `patience`.
     pub async fn place(&self, agent: &AgentEndpoint, action: Action, patience: Duration) -> Result<Place, NoPlace> {
+        let started = self.clock.monotonic();
+        let place = self.free_place(agent, action, patience).await;
+        if let Err(none) = &place {
+            self.measured(unsent(none.reason()), agent, action, started);
+        }
+        place
+    }
+
+    async fn free_place(&self, agent: &AgentEndpoint, action: Action, patience: Duration) -> Result<Place, NoPlace> {
         check_callback_url(&agent.callback_url, self.settings.allow_private_callbacks).map_err(|refused| match refused {
             CallbackUrlError::PrivateAddress => NoPlace::AddressRefused,
             CallbackUrlError::Scheme | CallbackUrlError::Host | CallbackUrlError::Credentials => NoPlace::NotSendable,
@@ -137,14 +147,9 @@ impl WalletClient {
         self.measured(call, agent, action, started)
     }
 
-    /// How many of `wanted` calls that were made before may be made once more now. Those that are not made are given back.
-    pub fn take_retries(&self, agent_id: &str, wanted: usize) -> usize {
+    /// How many of `wanted` calls that were made before may be made once more now.
+    pub fn take_retries(&self, agent_id: &str, wanted: usize) -> Retries {
         self.guard(agent_id).money.take_retries(wanted)
-    }
-
-    /// Gives back retries that were taken and not made, or that the operator took.
-    pub fn return_retries(&self, agent_id: &str, count: usize) {
-        self.guard(agent_id).money.return_retries(count);
     }
 
     fn measured(&self, mut call: Call, agent: &AgentEndpoint, action: Action, started: Instant) -> Call {

@@ -27,6 +27,7 @@ use url::Url;
 
 pub use address::{CallbackUrlError, check_callback_url};
 pub use answer::Defect;
+pub use breaker::Retries;
 pub use client::{WalletClient, WalletClientError};
 pub use encoding::BodyEncoding;
 pub use guard::{NoPlace, Place};

@@ -18,7 +18,7 @@ use faircross::game::round::EndReason;
 use faircross::ledger::agents::{self, Agent};
 use faircross::ledger::bets::{self, CancelPlan, EndOfRound, Intent, NextSeed};
 use faircross::ledger::history::BetRow;
-use faircross::ledger::outbox;
+use faircross::ledger::outbox::{self, Queue};
 use faircross::ledger::players::{self, FirstSeeds, NewPlayer};
 use faircross::ledger::sealing::Sealing;
 use faircross::ledger::{MIGRATIONS, archive, chains, configurations};
@@ -414,9 +414,15 @@ impl Builder {
 
     /// Makes every call that is due.
     async fn deliver(&mut self) {
-        let due = outbox::claim_due(&mut self.connection, "demo", "token", 0, 100)
-            .await
-            .expect("claimed");
+        let mut due = Vec::new();
+        for of_cancels in [true, false] {
+            let queue = Queue {
+                agent_id: "demo".to_owned(),
+                of_cancels,
+            };
+            let claimed = outbox::claim_due(&mut self.connection, &queue, "token", 0, 100).await;
+            due.extend(claimed.expect("claimed"));
+        }
         assert!(!due.is_empty());
         for row in due {
             let action = Action::parse(&row.action).expect("an action");

@@ -15,8 +15,9 @@ use super::{World, WorldOptions, wait_for};
 
 /// What only jobs say to Redis: its time and the road (each epoch), who is online (every two seconds).
 const COMMANDS_OF_JOBS: [&str; 4] = ["\"TIME\"", "hazard-refresh-lock", "\"hazards-DAREDEVIL\"", "user-sessions:"];
-/// What each connection says when a worker makes it for its first command, and asks again each second.
-const COMMANDS_OF_A_NEW_CONNECTION: [&str; 2] = ["\"INFO\" \"server\"", "\"SETINFO\""];
+/// What each connection says when a worker makes it for its first command, and asks again each second; and each script, which is loaded
+/// once, by whoever needs it first.
+const COMMANDS_OF_A_NEW_CONNECTION: [&str; 3] = ["\"INFO\" \"server\"", "\"SETINFO\"", "\"SCRIPT\" \"LOAD\""];
 /// What the counting itself says to Redis.
 const COMMANDS_OF_THE_METER: [&str; 1] = ["\"ECHO\""];
 /// All agents, which are read again every five seconds (a bet would ask for one), the chains of the road's days, and how

@@ -12,7 +12,7 @@ use faircross::game::player::{AgentId, PlayerId, UserId};
 use faircross::game::round::{EndReason, Ended};
 use faircross::ledger::bets::{self, CancelPlan, EndOfRound, Intent, NextSeed};
 use faircross::ledger::calls::CallRecord;
-use faircross::ledger::outbox::{self, Again, Claimed, Resolution, Selection, Trace};
+use faircross::ledger::outbox::{self, Again, Claimed, Queue, Resolution, Selection, Trace};
 use faircross::ledger::sealing::Sealing;
 use faircross::ledger::{LedgerError, archive, configurations, players, sweep};
 use serde_json::Value;
@@ -175,7 +175,15 @@ impl RealRecord {
                 Reply::Moved(bets::commit_end(connection, &end).await?.is_some())
             }
             Call::Claim => {
-                let claimed = outbox::claim_due(connection, "demo", &format!("claim-{}", model.claims), LONG_S, 1_000).await?;
+                let token = format!("claim-{}", model.claims);
+                let mut claimed = Vec::new();
+                for of_cancels in [true, false] {
+                    let queue = Queue {
+                        agent_id: "demo".to_owned(),
+                        of_cancels,
+                    };
+                    claimed.extend(outbox::claim_due(connection, &queue, &token, LONG_S, 1_000).await?);
+                }
                 let number = |claimed: &Claimed| {
                     self.rows
                         .iter()
