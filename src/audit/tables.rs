@@ -36,7 +36,7 @@ pub async fn check(connection: &mut PgConnection, limits: &Limits) -> Result<Vec
     );
     let successes = Check::new(
         "successes_founded",
-        "no settle, cancel or void counts as done by \"already applied\" before an attempt of it may have left",
+        "no settle, cancel or void counts as done by \"already applied\" before an attempt of it may have left (calls whose bets are archived are not looked at)",
     );
     Ok(vec![
         with(one_open, sizes.bets, audit_checks::overlapping_bets(connection).await?),
@@ -53,7 +53,11 @@ pub async fn check(connection: &mut PgConnection, limits: &Limits) -> Result<Vec
             sizes.calls,
             audit_checks::rewritten_messages(connection, limits.retention_days).await?,
         ),
-        with(successes, sizes.calls, audit_checks::unfounded_successes(connection).await?),
+        with(
+            successes,
+            sizes.calls_of_the_outbox,
+            audit_checks::unfounded_successes(connection).await?,
+        ),
     ])
 }
 

@@ -72,7 +72,7 @@ impl Work for Bets {
         let limits = Limits::of(context);
         let moved = context
             .ledger
-            .run(async |connection| archive::archive_bets(connection, limits.archive_days, limits.batch, self.from).await)
+            .run_long(async |connection| archive::archive_bets(connection, limits.archive_days, limits.batch, self.from).await)
             .await?;
         (self.archived, self.from) = (self.archived + moved.rows, moved.next);
         let dropped = drop_month(context, Archive::Bets, limits).await;
@@ -93,11 +93,13 @@ impl Work for Bets {
             .await?;
         let players = context
             .ledger
-            .run(async |connection| forgetting::forget_players(connection, &context.sealing, limits.retention_days, limits.batch).await)
+            .run_long(async |connection| {
+                forgetting::forget_players(connection, &context.sealing, limits.retention_days, limits.batch).await
+            })
             .await?;
         self.players += players;
         Ok(dropped
-            || [moved.rows, user_seeds, tokens, players]
+            || [moved.looked_at, user_seeds, tokens, players]
                 .into_iter()
                 .any(|done| limits.is_full(done)))
     }
@@ -135,7 +137,7 @@ impl Work for Calls {
         let limits = Limits::of(context);
         let moved = context
             .ledger
-            .run(async |connection| archive::archive_calls(connection, limits.archive_days, limits.batch, self.after).await)
+            .run_long(async |connection| archive::archive_calls(connection, limits.archive_days, limits.batch, self.after).await)
             .await?;
         (self.archived, self.after) = (self.archived + moved.rows, moved.next);
         let enquiries = context
@@ -145,7 +147,7 @@ impl Work for Calls {
         self.enquiries += enquiries;
         let dropped = drop_month(context, Archive::Calls, limits).await;
         self.months += u64::from(dropped);
-        Ok(dropped || limits.is_full(moved.rows) || limits.is_full(enquiries))
+        Ok(dropped || limits.is_full(moved.looked_at) || limits.is_full(enquiries))
     }
 }
 

@@ -15,6 +15,8 @@ use crate::ledger::LedgerError;
 #[derive(Clone, Copy, Debug)]
 pub struct Moved<Place> {
     pub rows: u64,
+    /// How many were looked at; none where none of them was old enough.
+    pub looked_at: u64,
     /// Where the next batch of the run begins.
     pub next: Option<Place>,
 }
@@ -45,7 +47,11 @@ pub async fn archive_bets(
     .fetch_all(&mut *transaction)
     .await?;
     let Some(last) = chosen.last() else {
-        return Ok(Moved { rows: 0, next: from });
+        return Ok(Moved {
+            rows: 0,
+            looked_at: 0,
+            next: from,
+        });
     };
     let next = Some(last.ended_at);
     let sequences: Vec<i64> = chosen.iter().map(|bet| bet.sequence).collect();
@@ -77,6 +83,7 @@ pub async fn archive_bets(
     transaction.commit().await?;
     Ok(Moved {
         rows: done.rows_affected(),
+        looked_at: done.rows_affected(),
         next,
     })
 }
@@ -111,19 +118,26 @@ pub async fn archive_calls(
     after: Option<i64>,
 ) -> Result<Moved<i64>, LedgerError> {
     let mut transaction = connection.begin().await?;
-    let chosen = sqlx::query!(
-        "select audit_id, at from (
-             select audit_id, at from wallet_audit where audit_id > coalesce($3::bigint, -1) order by audit_id limit $2 for update skip locked) as oldest
-         where at < now() - make_interval(days => $1)",
+    // One call that was dated by a clock that ran ahead must not end the run.
+    let looked_at = sqlx::query!(
+        r#"select audit_id, at, at < now() - make_interval(days => $1) as "is_old!" from wallet_audit
+           where audit_id > coalesce($3::bigint, -1) order by audit_id limit $2 for update skip locked"#,
         older_than_days,
         batch,
         after
     )
     .fetch_all(&mut *transaction)
     .await?;
-    let Some(next) = chosen.iter().map(|call| call.audit_id).max() else {
-        return Ok(Moved { rows: 0, next: after });
-    };
+    let next = looked_at.iter().map(|call| call.audit_id).max();
+    let total = looked_at.len() as u64;
+    let chosen: Vec<_> = looked_at.into_iter().filter(|call| call.is_old).collect();
+    if chosen.is_empty() {
+        return Ok(Moved {
+            rows: 0,
+            looked_at: 0,
+            next: after,
+        });
+    }
     sqlx::query!(
         "select make_archive_partition('wallet_audit_archive', month)
          from (select distinct date_trunc('month', at, 'UTC') as month from unnest($1::timestamptz[]) as at) as months",
@@ -141,7 +155,8 @@ pub async fn archive_calls(
     transaction.commit().await?;
     Ok(Moved {
         rows: done.rows_affected(),
-        next: Some(next),
+        looked_at: total,
+        next,
     })
 }
 

@@ -49,6 +49,8 @@ pub use refusals::LedgerError;
 
 /// How long the answer of a statement may be on its way after PostgreSQL itself has given the statement up.
 const ANSWER_ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// No transaction has more statements than this.
+const STATEMENTS_OF_A_LONG_TRANSACTION: u32 = 10;
 
 /// The schema, applied by `faircross migrate` and compared by `faircross serve` and `doctor`.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -127,6 +129,16 @@ impl Ledger {
         self.run_in(Place::Ordinary, query).await
     }
 
+    /// The same for a transaction of many statements, none of which anybody waits for: each has PostgreSQL's own limit, and that all
+    /// of them together take long says nothing about PostgreSQL.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_long<T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let within = self.answer_within.saturating_mul(STATEMENTS_OF_A_LONG_TRANSACTION);
+        self.run_within(within, Place::Ordinary, query).await
+    }
+
     /// The same for what brings money to its place: the sweep, the ends of rounds and the outcomes of debits have connections
     /// that others cannot take.
     ///
@@ -179,10 +191,19 @@ impl Ledger {
         place: Place,
         query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
+        self.run_within(self.answer_within, place, query).await
+    }
+
+    async fn run_within<T>(
+        &self,
+        within: Duration,
+        place: Place,
+        query: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
         let lent = self.connections.lend(place).await;
         let mut lent = lent.map_err(|error| self.observe(error.into()))?;
         // PostgreSQL gives a statement up before this, so whoever is still silent is not there any more.
-        let answer = timeout(self.answer_within, query(&mut lent.session.connection)).await;
+        let answer = timeout(within, query(&mut lent.session.connection)).await;
         match answer.unwrap_or_else(|_elapsed| Err(LedgerError::silent())) {
             Ok(answer) => {
                 self.connections.rest(lent);
