@@ -71,6 +71,14 @@ async fn bets_at_a_dead_operator_owe_nothing() {
     );
     assert_eq!(count(&world, "bets where state <> 'REJECTED' or not never_sent").await, 0);
     assert_eq!((count(&world, "outbox").await, count(&world, "wallet_audit").await), (0, 0));
+    let shown = world.http.get(server.url("/metrics")).send().await.expect("answered");
+    let shown = shown.text().await.expect("text");
+    let is_of_refused = |line: &str| {
+        ["action=\"bet\"", "outcome=\"breaker_open\""]
+            .iter()
+            .all(|label| line.contains(label))
+    };
+    assert!(shown.lines().any(is_of_refused), "whoever watches the operator sees it");
     let player = &players[0];
     let history = player.get("/api/game/bets").await.ok();
     let bets = history["bets"].as_array().expect("bets");

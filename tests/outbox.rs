@@ -352,3 +352,72 @@ async fn what_no_retry_settles_in_time_waits_for_people() {
     world.command(&["queue", "retry", &id]).await;
     world.close().await;
 }
+
+/// Settles that hang take nothing from cancels: a stake that may have been taken goes back at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_does_not_wait_behind_settles_that_hang() {
+    const PLACES: usize = 4;
+    let options = WorldOptions::default()
+        .with("FAIRCROSS__WALLET__CONCURRENCY_PER_AGENT", PLACES)
+        .with("FAIRCROSS__WALLET__RETRY_SCHEDULE_S", "0,0,0,0,0,0,0,0,1")
+        .with("FAIRCROSS__WALLET__DEBIT_WITHIN_MS", 2_000);
+    let (world, server) = world_with(options).await;
+    let refused = json!({ "kind": "refuse", "status": "9998", "count": 2 * PLACES });
+    let faults = json!({ "settle": [refused, { "kind": "delay", "held": true }], "bet": [] });
+    world.operator.order(faults).await;
+    let player = world.player(&server).await;
+    for _ in 0..2 * PLACES {
+        player.bet("10.00", "EASY").await.ok();
+        player.walk_and_cash_out(0).await;
+    }
+    let hanging = "select count(*) || ' ' || coalesce(sum(attempts), 0) from outbox where action = 'settle' and lease_token is not null";
+    wait_for("the operator holds as many settles as it may have", async || {
+        let now = world.ask_database(hanging).await;
+        if now.starts_with(&format!("{PLACES} ")) { Ok(()) } else { Err(now) }
+    })
+    .await;
+    let before = world.ask_database(hanging).await;
+    world.operator.order(json!({ "bet": { "kind": "drop_after", "count": 1 } })).await;
+    world
+        .player(&server)
+        .await
+        .bet("10.00", "EASY")
+        .await
+        .refused(504, "bet_unconfirmed");
+    wait_for("the first cancel is done", async || {
+        let done = world
+            .ask_database("select count(*) from outbox where action = 'cancelBet' and state = 'done'")
+            .await;
+        if done == "0" { Err(done) } else { Ok(()) }
+    })
+    .await;
+    assert_eq!(world.ask_database(hanging).await, before, "the settles still hang");
+    world.operator.clear_faults().await;
+    world.close().await;
+}
+
+/// A call for which there is no place is no attempt: the next one is not put off for hours by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_found_no_place_is_no_attempt() {
+    let options = WorldOptions::default()
+        .with("FAIRCROSS__WALLET__CONCURRENCY_PER_AGENT", 1)
+        .with("FAIRCROSS__WALLET__CALL_TIMEOUT_MS", 6_000);
+    let (world, server) = world_with(options).await;
+    world.operator.order(json!({ "settle": { "kind": "delay", "held": true } })).await;
+    let players = futures::future::join_all((0..2).map(|_| world.player(&server))).await;
+    for player in &players {
+        player.stand_on("10.00", "EASY", 0).await;
+    }
+    for player in &players {
+        player.cash_out().await.ok();
+    }
+    wait_for("the second settle found no place", async || {
+        let found = world
+            .ask_database("select coalesce(string_agg(attempts || ' ' || last_status, ' '), '') from outbox where last_status is not null")
+            .await;
+        if found == "0 busy" { Ok(()) } else { Err(found) }
+    })
+    .await;
+    world.operator.clear_faults().await;
+    world.close().await;
+}
