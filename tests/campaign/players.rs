@@ -72,6 +72,8 @@ struct Person {
     bets: u64,
     /// A bet that is being worked on, to be asked for again under its key.
     unfinished: Option<(Value, String)>,
+    /// The round that was left, and the lane on which it stood then: nobody careful takes less, also when Redis has forgotten it.
+    left: Option<(String, i64)>,
     rests_until: Instant,
 }
 
@@ -104,6 +106,7 @@ impl Table {
             player,
             bets: visit * BETS_PER_VISIT,
             unfinished: None,
+            left: None,
             rests_until: now,
         });
         Self {
@@ -201,9 +204,14 @@ impl Seat {
             self.ask_for_balance(&player).await;
         }
         if let Some(round) = self.bet(person).await? {
-            let has_left = self.play_out(&player, round).await?;
+            let bet_id = round.bet_id.clone();
+            let stood_on = person.left.take().filter(|(left, _)| *left == bet_id).map_or(-1, |(_, lane)| lane);
+            person.left = self
+                .play_out(&player, round, stood_on)
+                .await?
+                .map(|lane| (bet_id, lane.max(stood_on)));
             // Some come back to their round, some stay away until it has ended without them.
-            if has_left && self.dice.percent(50) {
+            if person.left.is_some() && self.dice.percent(50) {
                 person.rests_until = crate::now() + STAYS_AWAY;
             }
         }
@@ -350,15 +358,15 @@ impl Seat {
         Ok(None)
     }
 
-    /// Whether the player left in the middle of the round.
-    async fn play_out(&mut self, player: &Player, mut round: Round) -> Result<bool, OutOfTime> {
-        let target = i64::try_from(self.dice.below(4)).expect("a lane");
+    /// Plays to a lane of the player's choice, `stood_on` at least. Returns the lane on which the player left in the middle of the round.
+    async fn play_out(&mut self, player: &Player, mut round: Round, stood_on: i64) -> Result<Option<i64>, OutOfTime> {
+        let target = i64::try_from(self.dice.below(4)).expect("a lane").max(stood_on);
         let leaves = self.dice.percent(self.table.mood.leaves_percent.load(Ordering::Relaxed));
         for _ in 0..60 {
             let thinks_ms = self.dice.below(self.table.thinks_at_most_ms + 1);
             tokio::time::sleep(Duration::from_millis(thinks_ms)).await;
             if leaves && round.lane >= target - 1 {
-                return Ok(true);
+                return Ok(Some(round.lane));
             }
             if self.dice.percent(5) {
                 self.look_for_seed(player, &round).await?;
@@ -387,13 +395,13 @@ impl Seat {
             }
             match goes_on {
                 Some(next) if next.bet_id == round.bet_id => round.lane = next.lane,
-                _ => return Ok(false),
+                _ => return Ok(None),
             }
         }
         self.table
             .transcript
             .unexpected(format!("the round {} did not end in 60 moves", round.bet_id));
-        Ok(false)
+        Ok(None)
     }
 
     /// Looks whether history gives away the road of a round that is still open.
