@@ -14,6 +14,8 @@ use crate::world::{Player, Server, World, resting_jobs, wait_for};
 const RESETS: usize = 30;
 /// As many requests as one player may have under way.
 const IN_FLIGHT: usize = 8;
+/// How a chain is read for strangers. The server reads it for itself as well.
+const READING: &str = "select anchor, published_at from hazard_chains";
 
 /// A request that the server has read, and the server's side of its connection.
 struct UnderWay {
@@ -167,11 +169,18 @@ async fn whoever_resets_claims_has_no_more_of_them_under_way() {
     world.close().await;
 }
 
+/// Where today's chain is read, once it is published.
+async fn todays_chain(world: &World, server: &Server) -> String {
+    let road = world.http.get(server.url("/api/hazards/EASY")).send().await.expect("answered");
+    assert_eq!(road.status(), 200);
+    format!("/api/hazards/chain/{}", Clock::default().now().date_naive())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_resets_readings_of_a_chain_causes_one() {
     let (world, server) = World::with_server_and(resting_jobs()).await;
-    let path = format!("/api/hazards/chain/{}", Clock::default().now().date_naive());
-    resets_cause_no_more_than(&world, &server, ("hazard_chains", "hazard_chains"), 1, &get(&path)).await;
+    let path = todays_chain(&world, &server).await;
+    resets_cause_no_more_than(&world, &server, ("hazard_chains", READING), 1, &get(&path)).await;
     assert_eq!(world.http.get(server.url(&path)).send().await.expect("answered").status(), 200);
     world.close().await;
 }
@@ -247,14 +256,14 @@ async fn an_end_keeps_its_place_when_its_player_resets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_asks_for_a_chain_causes_one_reading() {
     let (world, server) = World::with_server_and(resting_jobs()).await;
-    let path = format!("/api/hazards/chain/{}", Clock::default().now().date_naive());
+    let path = todays_chain(&world, &server).await;
     let locked = lock(&world, "hazard_chains").await;
     let mut crowd = Vec::new();
     for _ in 0..RESETS {
         crowd.push(UnderWay::send(&server, &get(&path)).await);
     }
-    wait_for_waiting(&world, "hazard_chains", 1).await;
-    assert_eq!(waiting(&world, "hazard_chains").await, 1, "readings for {RESETS} who ask");
+    wait_for_waiting(&world, READING, 1).await;
+    assert_eq!(waiting(&world, READING).await, 1, "readings for {RESETS} who ask");
     locked.close().await.expect("unlocked");
     for UnderWay { stream, .. } in crowd {
         let mut answer = [0; 12];
