@@ -69,12 +69,14 @@ async fn a_flood_of_questions_for_health_and_the_counter_costs_redis_little() {
             let crowd = (0..AT_ONCE).map(async |_| world.http.get(server.url(path)).send().await.expect("answered").status());
             assert!(join_all(crowd).await.iter().all(|status| *status == 200), "{path}");
         }
-        let (asked, seconds) = (calls_of(&world, command).await - before, start.elapsed().as_secs());
+        let (after, seconds) = (calls_of(&world, command).await, start.elapsed().as_secs());
         // The jobs run scripts of their own now and then.
         let most = a_second * (seconds + 1) + 2 * (seconds + 10);
+        assert!(after > 0, "Redis has never heard {command}");
         assert!(
-            (1..=most).contains(&asked),
-            "{path}: {asked} times {command} in {seconds} s for {MANY} questions"
+            after - before <= most,
+            "{path}: {} times {command} in {seconds} s for {MANY} questions",
+            after - before
         );
     }
     world.close().await;
