@@ -134,7 +134,14 @@ async fn without_redis_rounds_wait_and_everything_else_goes_on() {
         past["winAmount"]
     );
     player.get("/health/live").await.ok();
-    assert_eq!(player.get("/health/ready").await.status, 503);
+    // What was told of Redis is told again for half a second.
+    wait_for("it says that Redis is away", async || {
+        match player.get("/health/ready").await.status {
+            503 => Ok(()),
+            status => Err(status.to_string()),
+        }
+    })
+    .await;
     world.redis.restart().expect("restarts");
     // Playable within four seconds, counted as a client counts them that tries again every fifty milliseconds.
     let mut refused = 0;

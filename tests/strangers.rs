@@ -49,6 +49,69 @@ async fn a_flood_of_unknown_names_costs_a_few_statements() {
     world.close().await;
 }
 
+/// How often Redis has carried out a command.
+async fn calls_of(world: &World, command: &str) -> u64 {
+    let told = format!("{:?}", world.ask_redis(&["INFO", "commandstats"]).await);
+    let (_, of_this) = told.split_once(&format!("cmdstat_{command}:calls=")).unwrap_or_default();
+    of_this.split(',').next().and_then(|calls| calls.parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_questions_for_health_and_the_counter_costs_redis_little() {
+    let (world, server) = World::with_server_and(resting_jobs()).await;
+    for (path, command, a_second) in [
+        ("/health", "evalsha", 2),
+        ("/health/ready", "evalsha", 2),
+        ("/api/online-counter/v1/data", "zcount", 1),
+    ] {
+        let (before, start) = (calls_of(&world, command).await, Clock::default().monotonic());
+        for _ in 0..MANY / AT_ONCE {
+            let crowd = (0..AT_ONCE).map(async |_| world.http.get(server.url(path)).send().await.expect("answered").status());
+            assert!(join_all(crowd).await.iter().all(|status| *status == 200), "{path}");
+        }
+        let (after, seconds) = (calls_of(&world, command).await, start.elapsed().as_secs());
+        // The jobs run scripts of their own now and then.
+        let most = a_second * (seconds + 1) + 2 * (seconds + 10);
+        assert!(after > 0, "Redis has never heard {command}");
+        assert!(
+            after - before <= most,
+            "{path}: {} times {command} in {seconds} s for {MANY} questions",
+            after - before
+        );
+    }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_claims_about_other_days_costs_a_few_statements() {
+    let (world, server) = World::with_server_and(resting_jobs()).await;
+    // Not the server's own, which need the chain itself.
+    let readings = "select coalesce(sum(calls), 0) from pg_stat_statements
+        where dbid = (select oid from pg_database where datname = current_database()) and query like '%anchor, published_at from hazard_chains%'";
+    let readings = async || world.ask_database(readings).await.parse::<u64>().expect("a number");
+    let (before, start) = (readings().await, Clock::default().monotonic());
+    let (seed, now) = ("0".repeat(64), Clock::default().now_unix_ms() / 5_000);
+    let ask = async |days: usize| {
+        let epoch = now - 17_280 * u64::try_from(days + 10).expect("a small number");
+        let claim =
+            json!({ "serverSeed": seed, "userSeed": "mine", "nonce": 0, "hazardSeed": seed, "difficulty": "EASY", "hazardEpoch": epoch });
+        let answer = world.http.post(server.url("/api/fairness/verify")).json(&claim).send().await;
+        answer.expect("answered").status().as_u16()
+    };
+    let mut statuses = Vec::new();
+    for days in (0..MANY).collect::<Vec<_>>().chunks(20) {
+        statuses.extend(join_all(days.iter().map(|days| ask(*days))).await);
+    }
+    let (asked, seconds) = (readings().await - before, start.elapsed().as_secs() + 2);
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&200), "{statuses:?}");
+    assert!(
+        asked <= UNKNOWN_NAMES_PER_SECOND * seconds,
+        "{asked} readings in {seconds} s for {MANY} days"
+    );
+    world.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_wait_in_a_short_queue() {
     let (world, server) = World::with_server_and(resting_jobs()).await;

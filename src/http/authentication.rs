@@ -17,7 +17,7 @@ use super::{
     problem::Problem,
     tokens::{SessionTokens, Tokens},
 };
-use crate::play::{context::Player, refusal::Refusal};
+use crate::play::{context::Player, refusal::Refusal, under_way};
 
 /// Who asks, known from the session token.
 pub struct Caller(pub Arc<Player>);
@@ -33,9 +33,10 @@ pub async fn authenticate<B: MessageBody + 'static>(
         (None, _) | (_, None) => Err(Refusal::Unauthenticated),
     };
     match admitted {
-        Ok((_under_way, player)) => {
+        Ok((entered, player)) => {
             request.extensions_mut().insert(player);
-            Ok(next.call(request).await?.map_into_left_body())
+            let answer = under_way::holding(Arc::new(entered), next.call(request)).await?;
+            Ok(answer.map_into_left_body())
         }
         Err(refusal) => Ok(request.error_response(Problem::from(refusal)).map_into_right_body()),
     }

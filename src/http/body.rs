@@ -96,18 +96,22 @@ fn too_large() -> Problem {
 
 /// Reads a JSON object into `T`; the error names the field where there is one.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Once, and here: a field that is ignored would be let through whatever bytes it has.
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return Err(Problem::new(Code::ValidationFailed, "the body is not UTF-8"));
+    };
     // The derived readers would also take an array for an object, field by field in the order of the source.
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
+    if !text.trim_ascii_start().starts_with('{') {
         return Err(Problem::new(Code::ValidationFailed, "the body is not a JSON object"));
     }
     if has_nul(bytes) {
-        refuse_nul(bytes)?;
+        refuse_nul(text)?;
     }
     // Only what cannot be read is read again, to find out where it went wrong.
-    if let Ok(value) = serde_json::from_slice(bytes) {
+    if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let field = error.path().to_string();
         let reason = shortened(&error.into_inner().to_string());
@@ -131,9 +135,10 @@ const NUL_REFUSED: &str = "contains the character U+0000";
 const READ_STRICTLY: [&str; 3] = ["betAmount", "difficulty", "userSeed"];
 
 /// PostgreSQL stores every character but this one, and no field of ours has a use for it.
-fn refuse_nul(object: &[u8]) -> Result<(), Problem> {
-    // What is no object is refused for that.
-    let fields = serde_json::from_slice::<BTreeMap<String, &RawValue>>(object).unwrap_or_default();
+fn refuse_nul(object: &str) -> Result<(), Problem> {
+    // What is no object is refused for that, and here: whoever reads it next may be less strict.
+    let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(object)
+        .map_err(|error| Problem::new(Code::ValidationFailed, shortened(&error.to_string())))?;
     let holds_nul = |(name, value): &(&String, &&RawValue)| {
         name.contains('\0') || (has_nul(value.get().as_bytes()) && !READ_STRICTLY.contains(&name.as_str()))
     };
@@ -281,6 +286,10 @@ mod tests {
         assert!(parse::<Example>(strict.as_bytes()).is_ok(), "its own reader refuses it");
         assert!(refusal(&format!(r#"{{"betAmount":"1","lineNumber":1,"huge":1e400,"other":["{nul}"]}}"#)).contains("other"));
         assert!(refusal(&format!(r#"{{"betAmount":"1","lineNumber":1,"{nul}":1}}"#)).contains("U+0000"));
+        let mut not_utf8 = format!(r#"{{"betAmount":"1{nul}","lineNumber":1,"other":"{nul}","ignored":"?"}}"#).into_bytes();
+        *not_utf8.iter_mut().find(|byte| **byte == b'?').expect("a mark") = 0xff;
+        let refused = parse::<Example>(&not_utf8).expect_err("refused").to_string();
+        assert_eq!(refused, "validation_failed: the body is not UTF-8");
         // A backslash that is escaped itself escapes nothing.
         let harmless = format!(r#"{{"betAmount":"\\{nul}","lineNumber":1}}"#, nul = "\\u0000");
         assert!(parse::<Example>(harmless.as_bytes()).is_ok(), "{harmless}");

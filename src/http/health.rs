@@ -1,5 +1,7 @@
 //! Whether this server lives and whether it should be sent players: for people, load balancers and supervisors.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, get, http::StatusCode, web};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -68,7 +70,7 @@ pub async fn ready(context: web::Data<Context>) -> HttpResponse {
     checked(&context).await
 }
 
-async fn checked(context: &Context) -> HttpResponse {
+async fn checked(context: &Arc<Context>) -> HttpResponse {
     let health = health::health(context).await;
     let (code, status) = match (health.is_ready(), health.draining) {
         (true, _) if health.redis.is_err() => (StatusCode::OK, "degraded"),

@@ -1,5 +1,5 @@
-//! How many requests of one player may be under way at once. Without a bound one player's crowd of requests would take the
-//! places of everybody else.
+//! How many requests of one player may be under way at once, with the work that they leave behind when the player hangs up.
+//! Without a bound one player's crowd of requests would take the places of everybody else.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ pub struct InFlight {
     players: Mutex<HashMap<PlayerId, u32>>,
 }
 
-/// One request under way. It ends when it is dropped.
+/// One request under way. It ends when it is dropped: when the request is answered or given up, and its work is done.
 pub struct Entered {
     all: Arc<InFlight>,
     player: Arc<Player>,

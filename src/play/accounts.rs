@@ -174,11 +174,15 @@ pub async fn sign_in(context: &Arc<Context>, auth_token: &str, operator: &str, c
     }
     let agent = context.agent(&agent_id).await.map_err(unwritable)?.filter(|agent| agent.active);
     let agent = agent.ok_or(Refusal::Unauthenticated)?;
-    let _place = SIGN_IN_PLACES.try_acquire().map_err(|_| Refusal::Unavailable)?;
-    let _turn = SIGN_INS.acquire().await.map_err(|_| Refusal::Unavailable)?;
+    let place = SIGN_IN_PLACES.try_acquire().map_err(|_| Refusal::Unavailable)?;
+    let turn = SIGN_INS.acquire().await.map_err(|_| Refusal::Unavailable)?;
     let (shared, token_hash, currency) = (Arc::clone(context), hash_of(auth_token), currency.to_owned());
-    // It goes on when the player has hung up: a store that was not told would let the other device play on.
-    let flow = context.spawn(async move { exchange(&shared, &agent, &token_hash, &currency).await });
+    // It goes on when the player has hung up: a store that was not told would let the other device play on. The turn is the work's, not
+    // the caller's, who could pass it on by hanging up.
+    let flow = context.spawn(async move {
+        let _held = (place, turn);
+        exchange(&shared, &agent, &token_hash, &currency).await
+    });
     flow.await.unwrap_or(Err(Refusal::Unavailable))
 }
 

@@ -1,11 +1,8 @@
 //! The player's balance, which the operator holds: asked of it, and shared for a second by all who ask for the same player.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rust_decimal::Decimal;
-use tokio::sync::Mutex;
 
 use crate::game::player::PlayerId;
 use crate::ledger::calls;
@@ -27,33 +24,22 @@ pub struct Balance {
     pub balance: String,
 }
 
-/// One player's last answer and when it came. Whoever asks while it is asked for waits for that answer.
-#[derive(Default)]
-pub struct SharedBalance(Mutex<Option<(Instant, Result<Balance, Refusal>)>>);
-
 /// The balance, as the operator tells it now or told it within the last second: a page that asks several times at once, or
 /// several pages, are one call.
 ///
 /// # Errors
 /// The gate's refusals, [`Refusal::AgentRejected`] with the operator's status, or [`Refusal::Unavailable`].
-pub async fn balance(context: &Context, player: &Player) -> Result<Balance, Refusal> {
+pub async fn balance(context: &Arc<Context>, player: &Player) -> Result<Balance, Refusal> {
     admit(context, player).await?;
-    let make = || Ok::<_, Infallible>(Arc::default());
-    let Ok(shared) = context.kept.balances.get_or_insert_with(&player.id, make);
-    let mut last = shared.0.lock().await;
-    if let Some((at, answer)) = last.as_ref()
-        && context.clock.elapsed_since(*at) < CHANGING_FOR
-    {
-        return answer.clone();
-    }
-    let answer = ask(context, player).await;
-    *last = Some((context.clock.monotonic(), answer.clone()));
-    answer
+    let (shared, asked) = (Arc::clone(context), player.clone());
+    let asking = async move { ask(&shared, &asked).await };
+    let answer = context.kept.balances.of(&player.id).get(context, asking, |_| CHANGING_FOR).await;
+    answer.unwrap_or(Err(Refusal::Unavailable))
 }
 
 /// Forgets what was told of a player's balance: a bet or an end has changed it.
 pub fn forget(context: &Context, player: &PlayerId) {
-    context.kept.balances.remove(player);
+    context.kept.balances.forget(player);
 }
 
 /// Asks the operator, and audits the call.

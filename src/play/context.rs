@@ -26,6 +26,7 @@ use crate::play::kept_answers::{ABSENT_FOR, KeptAnswers};
 use crate::play::known_rounds::KnownRounds;
 use crate::play::leases::Leases;
 use crate::play::record_mark::{self, Watch};
+use crate::play::under_way;
 use crate::settings::{Secrets, Settings};
 use crate::wallet::message::GamePayload;
 use crate::wallet::{AgentEndpoint, BodyEncoding, WalletClient, WalletClientError, WalletSettings};
@@ -188,12 +189,17 @@ impl Context {
     }
 
     /// Starts work that goes on when its request is gone, on the main runtime: a worker's runtime ends with its worker, and takes
-    /// what runs there with it in the middle of a call. A drain waits for it.
+    /// what runs there with it in the middle of a call. A drain waits for it. What the request holds is held until it is done.
     pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        let held = under_way::held();
+        let work = async move {
+            let _held = held;
+            work.await
+        };
         self.tasks.spawn_on(work, &self.main)
     }
 

@@ -12,7 +12,7 @@ use crate::game::proof::{self, Proof};
 use crate::ledger::history;
 use crate::play::Refusal;
 use crate::play::context::{Configuration, Context};
-use crate::play::hazards::anchor_of_epoch;
+use crate::play::hazards::anchor_for_anybody;
 use crate::play::kept_answers::ABSENT_FOR;
 use crate::play::place_bet::unwritable;
 
@@ -51,8 +51,8 @@ pub async fn configuration(context: &Context, version: i32) -> Result<Arc<Config
 /// # Errors
 /// [`Refusal::ValidationFailed`] naming the field that cannot be read, or the code of its own that the difficulty and the user
 /// seed have, [`Refusal::NotFound`] for an unknown configuration, [`Refusal::Unavailable`] when too many claims wait.
-pub async fn verify(context: &Context, raw: &RawClaim) -> Result<Proof, Refusal> {
-    let mut claim = raw.parse().map_err(|error| match error.field {
+pub async fn verify(context: &Arc<Context>, raw: &RawClaim) -> Result<Proof, Refusal> {
+    let claim = raw.parse().map_err(|error| match error.field {
         "difficulty" => Refusal::InvalidDifficulty,
         "userSeed" => Refusal::InvalidUserSeed,
         field => Refusal::ValidationFailed {
@@ -60,9 +60,19 @@ pub async fn verify(context: &Context, raw: &RawClaim) -> Result<Proof, Refusal>
             detail: error.reason,
         },
     })?;
-    let _place = PLACES.try_acquire().map_err(|_| Refusal::Unavailable)?;
-    let _turn = VERIFICATIONS.acquire().await.map_err(|_| Refusal::Unavailable)?;
-    let configuration = configuration(context, raw.config_version.unwrap_or(context.configuration.version)).await?;
+    let place = PLACES.try_acquire().map_err(|_| Refusal::Unavailable)?;
+    let turn = VERIFICATIONS.acquire().await.map_err(|_| Refusal::Unavailable)?;
+    let (shared, version) = (Arc::clone(context), raw.config_version.unwrap_or(context.configuration.version));
+    // Nobody can stop the hashing, so that the turn is its own and not the caller's, who could pass it on by hanging up.
+    let flow = context.spawn(async move {
+        let _held = (place, turn);
+        recompute(&shared, claim, version).await
+    });
+    flow.await.unwrap_or(Err(Refusal::Unavailable))
+}
+
+async fn recompute(context: &Arc<Context>, mut claim: Claim, version: i32) -> Result<Proof, Refusal> {
+    let configuration = configuration(context, version).await?;
     add_what_was_published(context, &mut claim).await?;
     // Not on a thread that serves players.
     tokio::task::spawn_blocking(move || proof::verify(&claim, &configuration.game))
@@ -70,7 +80,7 @@ pub async fn verify(context: &Context, raw: &RawClaim) -> Result<Proof, Refusal>
         .map_err(|_| Refusal::Unavailable)
 }
 
-async fn add_what_was_published(context: &Context, claim: &mut Claim) -> Result<(), Refusal> {
+async fn add_what_was_published(context: &Arc<Context>, claim: &mut Claim) -> Result<(), Refusal> {
     if let Some(epoch) = claim.hazard_epoch {
         claim.published = published(context, epoch).await?;
     }
@@ -86,8 +96,8 @@ async fn add_what_was_published(context: &Context, claim: &mut Claim) -> Result<
     Ok(())
 }
 
-async fn published(context: &Context, epoch: Epoch) -> Result<Published, Refusal> {
-    let Some(found) = anchor_of_epoch(context, epoch.number()).await? else {
+async fn published(context: &Arc<Context>, epoch: Epoch) -> Result<Published, Refusal> {
+    let Some(found) = anchor_for_anybody(context, epoch.number()).await? else {
         return Ok(Published::Never);
     };
     Ok(Published::Anchor {

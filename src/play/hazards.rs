@@ -2,6 +2,7 @@
 //! epoch; a link is public only once the publishing script has let it through.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, SecondsFormat, Utc};
 use secrecy::ExposeSecret;
@@ -218,30 +219,41 @@ fn link_in(record: &HazardRecord, named_epoch: u64, now: Epoch) -> Option<String
 ///
 /// # Errors
 /// [`Refusal::NotFound`] for a day without a chain.
-pub async fn chain(context: &Context, date: NaiveDate) -> Result<ChainView, Refusal> {
+pub async fn chain(context: &Arc<Context>, date: NaiveDate) -> Result<ChainView, Refusal> {
     const NOT_FOUND: Refusal = Refusal::NotFound {
         what: "a hazard chain of this day",
     };
-    if let Some(kept) = context.kept.chains.get(&date) {
-        return kept.ok_or(NOT_FOUND);
+    if is_far_ahead(context, date) {
+        return Err(NOT_FOUND);
     }
-    // Only today and tomorrow are ever published ahead; one day more for a clock that is slow.
-    let today = context.clock.now().date_naive();
-    let found = if date > today + Days::new(2) {
-        None
-    } else if date < today - Days::new(2) && !context.kept.may_ask_for_unknown() {
-        // Of days that are long over there are many, and whoever asks for all of them comes again.
+    let kept = &context.kept.chains;
+    refuse_too_many_days(context, date, kept.is_at_hand(&date, context.clock))?;
+    let shared = Arc::clone(context);
+    let reading = async move { read_chain(&shared, date).await };
+    let found = kept.of(&date).get(context, reading, life_of_chain).await;
+    found.unwrap_or(Err(Refusal::Unavailable))?.ok_or(NOT_FOUND)
+}
+
+fn life_of_chain(answer: &Result<Option<ChainView>, Refusal>) -> Duration {
+    match answer {
+        Ok(Some(view)) if view.seed.is_some() => FOR_EVER,
+        Ok(None) => ABSENT_FOR,
+        Ok(Some(_)) | Err(_) => CHANGING_FOR,
+    }
+}
+
+/// Only today and tomorrow are ever published ahead; one day more for a clock that is slow.
+fn is_far_ahead(context: &Context, date: NaiveDate) -> bool {
+    date > context.clock.now().date_naive() + Days::new(2)
+}
+
+/// Of days that are long over there are many, and whoever asks for all of them comes again.
+fn refuse_too_many_days(context: &Context, date: NaiveDate, is_at_hand: bool) -> Result<(), Refusal> {
+    let is_long_over = date < context.clock.now().date_naive() - Days::new(2);
+    if is_long_over && !is_at_hand && !context.kept.may_ask_for_unknown() {
         return Err(Refusal::Unavailable);
-    } else {
-        read_chain(context, date).await?
-    };
-    let life = match &found {
-        None => ABSENT_FOR,
-        Some(view) if view.seed.is_some() => FOR_EVER,
-        Some(_) => CHANGING_FOR,
-    };
-    context.kept.chains.put(date, found.clone(), life);
-    found.ok_or(NOT_FOUND)
+    }
+    Ok(())
 }
 
 async fn read_chain(context: &Context, date: NaiveDate) -> Result<Option<ChainView>, Refusal> {
@@ -282,22 +294,41 @@ async fn last_link_of(context: &Context, date: NaiveDate) -> Result<String, Refu
     Ok(link.expose_secret().to_owned())
 }
 
-/// The published anchor of the day that an epoch belongs to.
+/// The published anchor of the day that an epoch belongs to, for whoever names the epoch.
+///
+/// # Errors
+/// [`Refusal::Unavailable`] when the record cannot be used, or when too many days were asked for that are not known here.
+pub async fn anchor_for_anybody(context: &Arc<Context>, epoch: u64) -> Result<Option<chains::PublishedAnchor>, Refusal> {
+    if let Ok(epoch) = Epoch::new(epoch) {
+        let is_at_hand = context.kept.anchors.is_at_hand(&epoch.day(), context.clock);
+        refuse_too_many_days(context, date_of(epoch.day()), is_at_hand)?;
+    }
+    anchor_of_epoch(context, epoch).await
+}
+
+/// The same for an epoch of a bet of ours: no stranger's questions stand in its way.
 ///
 /// # Errors
 /// [`Refusal::Unavailable`] when the record cannot be used.
-pub async fn anchor_of_epoch(context: &Context, epoch: u64) -> Result<Option<chains::PublishedAnchor>, Refusal> {
+pub async fn anchor_of_epoch(context: &Arc<Context>, epoch: u64) -> Result<Option<chains::PublishedAnchor>, Refusal> {
     let Ok(epoch) = Epoch::new(epoch) else { return Ok(None) };
-    let day = epoch.day();
-    if let Some(kept) = context.kept.anchors.get(&day) {
-        return Ok(kept);
+    let date = date_of(epoch.day());
+    if is_far_ahead(context, date) {
+        return Ok(None);
     }
-    let found = context
-        .ledger
-        .run(async |connection| chains::anchor(connection, date_of(day)).await)
-        .await
-        .map_err(unwritable)?;
-    let life = if found.is_some() { FOR_EVER } else { ABSENT_FOR };
-    context.kept.anchors.put(day, found.clone(), life);
-    Ok(found)
+    let shared = Arc::clone(context);
+    let reading = async move {
+        let found = shared.ledger.run(async |connection| chains::anchor(connection, date).await).await;
+        found.map_err(unwritable)
+    };
+    let found = context.kept.anchors.of(&epoch.day()).get(context, reading, life_of_anchor).await;
+    found.unwrap_or(Err(Refusal::Unavailable))
+}
+
+fn life_of_anchor(answer: &Result<Option<chains::PublishedAnchor>, Refusal>) -> Duration {
+    match answer {
+        Ok(Some(_)) => FOR_EVER,
+        Ok(None) => ABSENT_FOR,
+        Err(_) => CHANGING_FOR,
+    }
 }

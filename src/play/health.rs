@@ -1,7 +1,13 @@
 //! Whether this server can do its work, as load balancers and people ask, and what is told of Redis besides.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::live::{LiveError, MEMORY_WARNING_RATIO, ServerInfo};
 use crate::play::context::Context;
+
+/// How long it is told again what Redis said. The question is some sixty questions to Redis, on the connection of players' steps.
+const FITNESS_FOR: Duration = Duration::from_millis(500);
 
 /// What was found when it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +26,14 @@ impl Health {
     }
 }
 
-/// Asks Redis, and says what the probe last heard of PostgreSQL: whoever asks for health causes no query.
-pub async fn health(context: &Context) -> Health {
+/// Asks Redis, twice a second at most however many want to know, and says what the probe last heard of PostgreSQL: whoever asks for
+/// health causes no query.
+pub async fn health(context: &Arc<Context>) -> Health {
+    let live = Arc::clone(context);
+    let asking = async move { live.live.fitness().await };
+    let fitness = context.kept.fitness.get(context, asking, |_| FITNESS_FOR).await;
     Health {
-        redis: context.live.fitness().await,
+        redis: fitness.unwrap_or_else(|| Err(LiveError::Unreachable("it was not asked".to_owned()))),
         postgres: context.ledger.is_healthy() && !context.record_watch.forbids_play(),
         draining: context.draining.is_cancelled(),
     }

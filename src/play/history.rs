@@ -2,6 +2,7 @@
 //! whichever way it ended.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -30,7 +31,7 @@ pub struct BetPage {
 ///
 /// # Errors
 /// [`Refusal::ValidationFailed`] when the limit or the cursor is not one, the gate's refusals, or [`Refusal::Unavailable`].
-pub async fn bets(context: &Context, player: &Player, limit: u32, before: Option<&str>) -> Result<BetPage, Refusal> {
+pub async fn bets(context: &Arc<Context>, player: &Player, limit: u32, before: Option<&str>) -> Result<BetPage, Refusal> {
     admit(context, player).await?;
     if !(1..=LARGEST_PAGE).contains(&limit) {
         return Err(Refusal::ValidationFailed {
@@ -78,7 +79,7 @@ fn bad_cursor() -> Refusal {
 ///
 /// # Errors
 /// [`Refusal::NotFound`] when it is not the player's, the gate's refusals, or [`Refusal::Unavailable`].
-pub async fn bet(context: &Context, player: &Player, bet_id: Uuid) -> Result<BetView, Refusal> {
+pub async fn bet(context: &Arc<Context>, player: &Player, bet_id: Uuid) -> Result<BetView, Refusal> {
     admit(context, player).await?;
     let row = context
         .ledger
@@ -94,7 +95,7 @@ fn epoch_of(bet: &BetRow) -> u64 {
     u64::try_from(bet.hazard_epoch).unwrap_or_default()
 }
 
-async fn anchor_of(context: &Context, bet: &BetRow) -> Result<String, Refusal> {
+async fn anchor_of(context: &Arc<Context>, bet: &BetRow) -> Result<String, Refusal> {
     let published = anchor_of_epoch(context, epoch_of(bet)).await?;
     Ok(published.map(|published| published.anchor).unwrap_or_default())
 }

@@ -1,19 +1,25 @@
 //! Answers that are kept for a moment, so that strangers who ask the same again, or ask for what does not exist, cost no
-//! statement, and the same balance is not asked for twice at once. Everything is bounded, and nothing here is needed: a
-//! forgotten answer is asked for again.
+//! statement, and the same is not asked for twice at once. Everything is bounded, and nothing here is needed: a forgotten answer
+//! is asked for again.
 
+use std::convert::Infallible;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
 use quick_cache::sync::Cache;
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::clock::Clock;
 use crate::game::player::{AgentId, PlayerId};
 use crate::ledger::chains::PublishedAnchor;
-use crate::play::balance::SharedBalance;
+use crate::live::LiveError;
+use crate::play::Refusal;
+use crate::play::balance::Balance;
+use crate::play::context::Context;
 use crate::play::hazards::ChainView;
+use crate::play::lobby::OnlineCount;
 
 /// How long it is remembered that there is no such thing.
 pub const ABSENT_FOR: Duration = Duration::from_secs(2);
@@ -34,11 +40,15 @@ pub struct KeptAnswers {
     /// Configuration versions that there are not.
     pub unknown_versions: Remembered<i32, ()>,
     /// Published anchors by day, counted from 1970-01-01; `None`: there is none yet.
-    pub anchors: Remembered<u64, Option<PublishedAnchor>>,
+    pub anchors: SharedBy<u64, Result<Option<PublishedAnchor>, Refusal>>,
     /// What is public of the chains; `None`: there is none yet.
-    pub chains: Remembered<NaiveDate, Option<ChainView>>,
-    /// Balances, while they are asked for and for a second after.
-    pub balances: Cache<PlayerId, Arc<SharedBalance>>,
+    pub chains: SharedBy<NaiveDate, Result<Option<ChainView>, Refusal>>,
+    /// Balances, for a second.
+    pub balances: SharedBy<PlayerId, Result<Balance, Refusal>>,
+    /// Whether Redis can do its work.
+    pub fitness: Shared<Result<(), LiveError>>,
+    /// How many players are here.
+    pub online: Shared<Result<OnlineCount, Refusal>>,
     unknown_names: Budget,
 }
 
@@ -48,9 +58,11 @@ impl KeptAnswers {
         Self {
             unknown_agents: Remembered::new(clock),
             unknown_versions: Remembered::new(clock),
-            anchors: Remembered::new(clock),
-            chains: Remembered::new(clock),
-            balances: Cache::new(REMEMBERED),
+            anchors: SharedBy::new(),
+            chains: SharedBy::new(),
+            balances: SharedBy::new(),
+            fitness: Shared::default(),
+            online: Shared::default(),
             unknown_names: Budget::new(clock, UNKNOWN_NAMES_PER_SECOND),
         }
     }
@@ -84,6 +96,71 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
     /// Remembers it for so long.
     pub fn put(&self, key: K, value: V, life: Duration) {
         self.entries.insert(key, (self.clock.monotonic() + life, value));
+    }
+}
+
+/// The answer to one question, with the instant until which it is given again. Whoever asks while it is asked for waits for that
+/// answer, whatever it will be.
+pub struct Shared<T>(Arc<AsyncMutex<Option<(Instant, T)>>>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Clone + Send + 'static> Shared<T> {
+    /// The kept answer; else what `ask` says, which is kept for the `life` that it has. The asking goes on when the one who caused
+    /// it has hung up: whoever resets connections causes no more questions than whoever waits. `None`: the server is ending.
+    pub async fn get<F>(&self, context: &Context, ask: F, life: fn(&T) -> Duration) -> Option<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut kept = Arc::clone(&self.0).lock_owned().await;
+        let clock = context.clock;
+        if let Some((until, answer)) = kept.as_ref()
+            && clock.monotonic() < *until
+        {
+            return Some(answer.clone());
+        }
+        let asking = context.spawn(async move {
+            let answer = ask.await;
+            *kept = Some((clock.monotonic() + life(&answer), answer.clone()));
+            answer
+        });
+        asking.await.ok()
+    }
+
+    /// Whether whoever asks at this moment causes no question: the answer is kept or on its way.
+    fn is_at_hand(&self, clock: Clock) -> bool {
+        let on_its_way = |_| true;
+        let is_kept = |kept: Option<&(Instant, T)>| kept.is_some_and(|(until, _)| clock.monotonic() < *until);
+        self.0.try_lock().map_or_else(on_its_way, |kept| is_kept(kept.as_ref()))
+    }
+}
+
+/// Answers to the same question about many things, those that were asked for last.
+pub struct SharedBy<K, T>(Cache<K, Arc<Shared<T>>>);
+
+impl<K: Clone + Eq + Hash, T: Clone + Send + 'static> SharedBy<K, T> {
+    fn new() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+
+    /// What is known of `key`.
+    pub fn of(&self, key: &K) -> Arc<Shared<T>> {
+        let Ok(shared) = self.0.get_or_insert_with(key, || Ok::<_, Infallible>(Arc::default()));
+        shared
+    }
+
+    /// Whether whoever asks for `key` at this moment causes no question.
+    pub fn is_at_hand(&self, key: &K, clock: Clock) -> bool {
+        self.0.get(key).is_some_and(|shared| shared.is_at_hand(clock))
+    }
+
+    /// Forgets the answer; one that is on its way is told only to those who wait for it.
+    pub fn forget(&self, key: &K) {
+        self.0.remove(key);
     }
 }
 

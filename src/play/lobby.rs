@@ -7,6 +7,7 @@ use crate::game::currency::CurrencyRules;
 use crate::play::Refusal;
 use crate::play::admission::{admit, unreachable};
 use crate::play::context::{Configuration, Context, Player};
+use crate::play::kept_answers::CHANGING_FOR;
 use crate::play::place_bet::unwritable;
 
 /// A user counts as online for so long after the last request, in milliseconds.
@@ -62,16 +63,24 @@ fn with_limit(mut rules: CurrencyRules, limit_minor: Option<i64>) -> CurrencyRul
 }
 
 /// How many signed-in users were heard of lately. Real counts only.
+#[derive(Clone, Debug)]
 pub struct OnlineCount {
     pub total: u64,
     pub game_mode: BTreeMap<String, u64>,
 }
 
-/// Counts the users online at all agents.
+/// The users online at all agents, counted once a second at most.
 ///
 /// # Errors
 /// [`Refusal::Unavailable`] when Redis cannot be used.
-pub async fn online(context: &Context) -> Result<OnlineCount, Refusal> {
+pub async fn online(context: &Arc<Context>) -> Result<OnlineCount, Refusal> {
+    let shared = Arc::clone(context);
+    let counting = async move { count_online(&shared).await };
+    let counted = context.kept.online.get(context, counting, |_| CHANGING_FOR).await;
+    counted.unwrap_or(Err(Refusal::Unavailable))
+}
+
+async fn count_online(context: &Context) -> Result<OnlineCount, Refusal> {
     let since = context.clock.now_unix_ms().saturating_sub(ONLINE_FOR_MS);
     let mut total: u64 = 0;
     for agent in context.agent_ids() {

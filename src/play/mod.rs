@@ -26,6 +26,7 @@ pub mod round;
 pub mod seeds;
 pub mod settle;
 pub mod take_step;
+pub mod under_way;
 pub mod view;
 
 pub use context::{Context, Player};

@@ -82,6 +82,22 @@ async fn a_body_is_a_json_object_of_a_decent_size() {
             .refused(&format!("{path}: not UTF-8"), not_utf8, 400, "validation_failed")
             .await;
     }
+    // What is not UTF-8 hides nothing, also where it is ignored.
+    let token = "a".repeat(64);
+    let hidden = format!(
+        r#"{{"x":"?","auth_token":"{token}","operator":"demo","currency":"I{}"}}"#,
+        r"\u0000"
+    );
+    let hidden = hidden.into_bytes().into_iter().map(|byte| if byte == b'?' { 0xff } else { byte });
+    let request = player.request(Method::POST, "/api/auth").header("Content-Type", "application/json");
+    witness
+        .refused(
+            "U+0000 beside what is not UTF-8",
+            request.body(hidden.collect::<Vec<u8>>()),
+            400,
+            "validation_failed",
+        )
+        .await;
     for path in ["checkStatus", "createMember", "login", "logout", "getTransactionStatus"] {
         let large = "x".repeat(SEVENTEEN_KIB);
         let request = world.wallet_request(&server, path, &[("userId", &large)]);

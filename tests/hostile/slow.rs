@@ -21,7 +21,7 @@ const BYTES: usize = 600;
 const SILENT: usize = 200;
 const CROWD: usize = 250;
 
-async fn connect(server: &Server) -> TcpStream {
+pub(super) async fn connect(server: &Server) -> TcpStream {
     let address = server.url("");
     TcpStream::connect(address.trim_start_matches("http://")).await.expect("connected")
 }
