@@ -1,4 +1,5 @@
-//! Checking a round: the claim is recomputed under the configuration that it names, and held against what the record published.
+//! Checking a round: the claim is recomputed under the configuration that it names, by version or by hash, and held against what
+//! the record published. Where it names none, the road is that of the configuration in force, and nothing is called wrong for it.
 //! Anybody may make a claim, so that few are looked at together and few wait; whoever comes beyond that comes again later.
 
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use tokio::sync::Semaphore;
 use crate::game::claim::RawClaim;
 use crate::game::claim::{Claim, Published};
 use crate::game::hazards::{Anchor, Epoch};
-use crate::game::proof::{self, Proof};
-use crate::ledger::history;
+use crate::game::proof::{self, PlayedUnder, Proof};
+use crate::ledger::{configurations, history};
 use crate::play::Refusal;
 use crate::play::context::{Configuration, Context};
 use crate::play::hazards::anchor_of_epoch;
@@ -46,6 +47,48 @@ pub async fn configuration(context: &Context, version: i32) -> Result<Arc<Config
     found.ok_or(NOT_FOUND)
 }
 
+/// The configuration that a claim names.
+enum Named {
+    Found(Arc<Configuration>),
+    /// It has a hash that no stored configuration has.
+    Missing,
+    /// It has neither a version nor a hash.
+    Nothing,
+}
+
+/// # Errors
+/// As [`configuration`], for a version.
+async fn named_configuration(context: &Context, version: Option<i32>, hash: Option<&str>) -> Result<Named, Refusal> {
+    match (version, hash) {
+        (Some(version), _) => configuration(context, version).await.map(Named::Found),
+        (None, Some(hash)) => Ok(configuration_of(context, hash).await?.map_or(Named::Missing, Named::Found)),
+        (None, None) => Ok(Named::Nothing),
+    }
+}
+
+/// The stored configuration with this hash.
+async fn configuration_of(context: &Context, hash: &str) -> Result<Option<Arc<Configuration>>, Refusal> {
+    if let Some(known) = context.known_configuration_of(hash) {
+        return Ok(Some(known));
+    }
+    if context.kept.unknown_configurations.get(&hash.to_owned()).is_some() {
+        return Ok(None);
+    }
+    if !context.kept.may_ask_for_unknown() {
+        return Err(Refusal::Unavailable);
+    }
+    let version = context
+        .ledger
+        .run(async |connection| configurations::version_of(connection, hash).await)
+        .await
+        .map_err(unwritable)?;
+    let Some(version) = version else {
+        context.kept.unknown_configurations.put(hash.to_owned(), (), ABSENT_FOR);
+        return Ok(None);
+    };
+    context.configuration(version).await.map_err(unwritable)
+}
+
 /// Verifies a claim.
 ///
 /// # Errors
@@ -62,12 +105,20 @@ pub async fn verify(context: &Context, raw: &RawClaim) -> Result<Proof, Refusal>
     })?;
     let _place = PLACES.try_acquire().map_err(|_| Refusal::Unavailable)?;
     let _turn = VERIFICATIONS.acquire().await.map_err(|_| Refusal::Unavailable)?;
-    let configuration = configuration(context, raw.config_version.unwrap_or(context.configuration.version)).await?;
+    let named = named_configuration(context, raw.config_version, claim.config_hash.as_deref()).await?;
+    let current = Arc::clone(&context.configuration);
     add_what_was_published(context, &mut claim).await?;
     // Not on a thread that serves players.
-    tokio::task::spawn_blocking(move || proof::verify(&claim, &configuration.game))
-        .await
-        .map_err(|_| Refusal::Unavailable)
+    tokio::task::spawn_blocking(move || {
+        let played_under = match &named {
+            Named::Found(configuration) => PlayedUnder::Known(&configuration.game),
+            Named::Missing => PlayedUnder::Unknown,
+            Named::Nothing => PlayedUnder::Assumed(&current.game),
+        };
+        proof::verify_under(&claim, played_under)
+    })
+    .await
+    .map_err(|_| Refusal::Unavailable)
 }
 
 async fn add_what_was_published(context: &Context, claim: &mut Claim) -> Result<(), Refusal> {

@@ -6,7 +6,8 @@ import { button, element } from "./elements.js";
 import { gatherEvidence } from "./evidence.js";
 import { readableAmount } from "./money.js";
 import { noticeFailure } from "./notices.js";
-import { checkRound, claimFrom } from "./proof.js";
+import { claimFrom } from "./claim.js";
+import { checkRound } from "./proof.js";
 import { proofView } from "./proof-view.js";
 import { bet } from "./round.js";
 
