@@ -238,7 +238,10 @@ impl Context {
     /// A configuration that was read before, by the SHA-256 of its bytes.
     pub fn known_configuration_of(&self, hash: &str) -> Option<Arc<Configuration>> {
         let known = self.configurations.read().unwrap_or_else(PoisonError::into_inner);
-        known.values().find(|configuration| configuration.game.hash() == hash).map(Arc::clone)
+        known
+            .values()
+            .find(|configuration| configuration.game.hash() == hash)
+            .map(Arc::clone)
     }
 
     /// An agent, from the cache or the record. Names that are not known are asked for a few times a second and no more, whoever
