@@ -116,7 +116,8 @@ function isInteger(value, smallest, largest) {
 function malformedInteger(claim) {
   const isWritten = typeof claim.nonce === "string" && INTEGER_PATTERN.test(claim.nonce);
   if (!isWritten && !isInteger(claim.nonce, 0, Number.MAX_SAFE_INTEGER)) return "nonce: an integer, or its decimal text";
-  if (claim.hazardEpoch !== null && (Object.is(claim.hazardEpoch, -0) || !isEpoch(claim.hazardEpoch))) return "hazardEpoch: an integer, or its decimal text";
+  const isNoEpoch = claim.hazardEpoch !== null && (Object.is(claim.hazardEpoch, -0) || !isEpoch(claim.hazardEpoch));
+  if (isNoEpoch) return "hazardEpoch: an integer, or its decimal text";
   const isWrong = (name, largest) => claim[name] !== null && !isInteger(claim[name], -largest - 1, largest);
   if (isWrong("configVersion", LARGEST_VERSION)) return "configVersion: must be an integer";
   if (isWrong("lastLane", LARGEST_LANE)) return "lastLane: must be an integer";

@@ -140,7 +140,7 @@ function checkPart(record) {
 
 async function showCheck(record, result) {
   const claim = claimFrom(record);
-  const evidence = await gatherEvidence(claim, record.id);
+  const evidence = await gatherEvidence(claim, claim.record.id);
   const checked = checkRound(claim, evidence);
   result.replaceChildren(proofView(checked, claim, checked.lanes));
 }

@@ -79,7 +79,8 @@ function configurationOf(claim, bytes) {
       return { configuration: configurationFrom(bytes), isKnown: true, hash: configurationHash(bytes) };
     } catch {
       if (configurationHash(bytes) === claim.configHash) {
-        return { configuration: null, isKnown: false, hash: claim.configHash, why: "this page cannot read the round's configuration, on which this rests" };
+        const why = "this page cannot read the round's configuration, on which this rests";
+        return { configuration: null, isKnown: false, hash: claim.configHash, why };
       }
     }
   }
@@ -106,7 +107,7 @@ function checkWitness(claim, witness, add, miss) {
   const changed = compared.find((field) => String(witness[field]) !== String(claim[field]));
   if (changed) return add(NOTED, false, `this browser noted another ${changed}: ${witness[changed]}`);
   const missing = fields.find((field) => !compared.includes(field));
-  if (missing) return miss(NOTED, `${missing} is missing in ${isSaid(witness[missing]) ? "the claim" : "what this browser noted"}`);
+  if (missing) return miss(NOTED, `${missing} stands not in both the claim and what this browser noted`);
   return add(NOTED, true, "commitment, user seed and epoch are the ones that this browser noted before the bet");
 }
 

@@ -71,7 +71,7 @@ async function verify() {
   if (claim.refused === null && claim.serverSeed === null) {
     return complain("The server seed is missing: it is revealed when the round has ended.");
   }
-  const checked = checkRound(claim, await gatherEvidence(claim, pasted?.id));
+  const checked = checkRound(claim, await gatherEvidence(claim, claim.record?.id));
   return result.replaceChildren(proofView(checked, claim, checked.lanes));
 }
 
