@@ -226,6 +226,79 @@ async fn what_a_claim_contains_is_never_ignored() {
     world.close().await;
 }
 
+/// Another paytable than the built-in one, as a file.
+fn other_configuration() -> tempfile::NamedTempFile {
+    let built_in = include_str!("../config/game.json");
+    let other = built_in.replacen("\"1.03\"", "\"1.04\"", 1);
+    assert_ne!(built_in, other);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), other).expect("written");
+    file
+}
+
+/// A claim is held against the configuration that it names, by version or by hash, also when another is in force.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_round_is_not_wrong_under_another_configuration() {
+    let (world, server) = World::with_server().await;
+    let (_, bet) = ended_bet(&world, &server).await;
+    let claim = claim_of(&bet);
+    let file = other_configuration();
+    let path = file.path().display().to_string();
+    let later = world.start_server_with(&[("FAIRCROSS__GAME__CONFIGURATION_FILE", &path)]).await;
+    let (player, later_bet) = ended_bet(&world, &later).await;
+    let later_claim = claim_of(&later_bet);
+    assert_ne!(claim["configHash"], later_claim["configHash"]);
+    let ask = async |claim: &Value, changes: Value| player.post(VERIFY, changed(claim, &changes)).await.ok();
+    for claim in [&claim, &later_claim] {
+        let proof = ask(claim, json!({ "configVersion": null })).await;
+        assert_eq!(proof["verdict"], "valid", "the version is found by the hash: {proof}");
+    }
+    let contradiction = ask(&claim, json!({ "configVersion": later_claim["configVersion"] })).await;
+    assert_eq!(
+        first_mismatch(&contradiction),
+        Some("configuration_matches_hash"),
+        "{contradiction}"
+    );
+    let unnamed = json!({ "configVersion": null, "configHash": null });
+    let proof = ask(&later_claim, unnamed.clone()).await;
+    assert_eq!(proof["verdict"], "incomplete", "{proof}");
+    assert_eq!(names(&proof["unchecked"]), ["configuration_matches_hash"], "{proof}");
+    let proof = ask(&claim, unnamed).await;
+    assert_eq!(
+        proof["verdict"], "invalid",
+        "a claim that names no configuration is held against the one in force: {proof}"
+    );
+    let proof = ask(&claim, json!({ "configVersion": null, "configHash": ZEROS })).await;
+    assert_eq!(
+        first_mismatch(&proof),
+        Some("configuration_matches_hash"),
+        "no configuration ever had this hash: {proof}"
+    );
+
+    let trusted = changed(&later_claim, &json!({ "publishedAnchor": later_claim["anchor"] }));
+    for (what, code, said, claim) in [
+        (
+            "the file is given",
+            0,
+            "valid",
+            changed(&trusted, &json!({ "configuration": path })),
+        ),
+        ("no file is given", 2, "give --configuration", trusted.clone()),
+        (
+            "no hash is given",
+            1,
+            "coefficient",
+            changed(&trusted, &json!({ "configHash": null })),
+        ),
+    ] {
+        let options = options(&claim);
+        let (status, text) = world.command(&options.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        assert_eq!(status, code, "{what}: {text}");
+        assert!(text.contains(said), "{what}: {text}");
+    }
+    world.close().await;
+}
+
 /// The options of `faircross verify` for a claim.
 fn options(claim: &Value) -> Vec<String> {
     let mut options = vec!["verify".to_owned()];

@@ -309,6 +309,16 @@ async fn the_document_is_whole() {
         document["components"]["schemas"]["Claim"]["additionalProperties"], false,
         "unknown fields are refused"
     );
+    for field in ["nonce", "hazardEpoch"] {
+        let described = document["components"]["schemas"]["Claim"]["properties"][field].to_string();
+        assert!(described.contains("IntegerOrText"), "{field}: {described}");
+    }
+    let forms = &document["components"]["schemas"]["IntegerOrText"]["oneOf"];
+    assert_eq!(
+        (&forms[0]["type"], &forms[1]["type"]),
+        (&"integer".into(), &"string".into()),
+        "a number, or its decimal text: {forms}"
+    );
     let mut references = Vec::new();
     collect_references(&document, &mut references);
     assert!(references.iter().any(|reference| reference == "#/components/schemas/Problem"));

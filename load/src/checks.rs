@@ -210,7 +210,7 @@ pub fn proof(told: &Round, user_seed: Option<&str>, bet: &Bet, configuration: &G
     if let Some(mismatch) = proof.first_mismatch() {
         return Err(Violation(format!("bet {}: {}: {}", bet.id, mismatch.name, mismatch.detail)));
     }
-    let first_collision = proof.collision_columns.iter().min().map(|column| i16::from(*column));
+    let first_collision = proof.collision_columns.iter().flatten().min().map(|column| i16::from(*column));
     let agrees = match told.end_reason.as_deref() {
         Some("hazard") => first_collision == Some(told.line_number),
         _ => first_collision.is_none_or(|column| column > told.line_number),

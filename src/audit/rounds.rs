@@ -196,7 +196,7 @@ impl<'a> RoundChecks<'a> {
         let terms = Terms {
             stake: pinned.stake,
             coefficients: configuration.paytable(pinned.difficulty).coefficients().to_vec(),
-            collision_columns: proof.collision_columns.clone(),
+            collision_columns: proof.collision_columns.clone().unwrap_or_default(),
             max_lane: pinned.max_lane,
         };
         let max_win = configuration.currency(&row.currency).map(|rules| rules.max_win);

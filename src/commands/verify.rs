@@ -8,7 +8,7 @@ use crate::game::claim::Published;
 use crate::game::claim::RawClaim;
 use crate::game::configuration::GameConfiguration;
 use crate::game::hazards::Anchor;
-use crate::game::proof::{self, Proof, Verdict};
+use crate::game::proof::{self, PlayedUnder, Proof, Verdict};
 
 /// What is claimed of the round.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,7 +65,8 @@ pub struct VerifyOptions {
     /// The coefficient that was paid, such as 1.01; 0.00 where nothing was.
     #[arg(long)]
     pub coeff: Option<String>,
-    /// The bytes of that configuration (GET /api/fairness/config/{version}); the built-in one by default.
+    /// The bytes of that configuration (GET /api/fairness/config/{version}). It is needed where the round names another than the
+    /// built-in one: without it nothing that rests on the configuration can be checked.
     #[arg(long, value_name = "FILE")]
     pub configuration: Option<PathBuf>,
 }
@@ -83,14 +84,24 @@ pub fn run(options: VerifyOptions) -> Result<ExitCode, Failure> {
         None => GameConfiguration::embedded_default(),
         Some(file) => GameConfiguration::parse(&std::fs::read(file).map_err(|error| format!("--configuration: {error}"))?)?,
     };
+    let is_given = options.configuration.is_some();
     let published_anchor = options.published_anchor.as_deref().map(Anchor::parse).transpose();
     let published_anchor = published_anchor.map_err(|error| format!("--published-anchor: {error}"))?;
     let mut claim = raw_claim(options).parse()?;
     if let Some(anchor) = published_anchor {
         claim.published = Published::Anchor { anchor, at_unix_ms: None };
     }
-    let proof = proof::verify(&claim, &configuration);
+    let is_another = claim.config_hash.as_deref().is_some_and(|hash| hash != configuration.hash());
+    let played_under = if is_another && !is_given {
+        PlayedUnder::Unknown
+    } else {
+        PlayedUnder::Known(&configuration)
+    };
+    let proof = proof::verify_under(&claim, played_under);
     print(&proof);
+    if matches!(played_under, PlayedUnder::Unknown) {
+        println!("give --configuration: --config-hash is not the built-in one's");
+    }
     Ok(match (proof.verdict, proof.first_mismatch()) {
         (Verdict::Invalid, mismatch) => {
             let name = mismatch.map_or("something", |check| check.name);
@@ -137,7 +148,10 @@ fn raw_claim(options: VerifyOptions) -> RawClaim {
 fn print(proof: &Proof) {
     println!("hashedServerSeed  {}", proof.hashed_server_seed);
     println!("roundKey          {}", proof.round_key);
-    println!("collisionColumns  {:?}", proof.collision_columns);
+    match &proof.collision_columns {
+        Some(columns) => println!("collisionColumns  {columns:?}"),
+        None => println!("collisionColumns  not known without the configuration"),
+    }
     for check in &proof.checks {
         let mark = if check.ok { "ok      " } else { "MISMATCH" };
         println!("{mark}  {}: {}", check.name, check.detail);

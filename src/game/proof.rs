@@ -4,6 +4,8 @@
 //! verdicts. A claim is invalid as soon as one thing in it is wrong. It is valid when nothing is missing of what a round's
 //! fairness rests on: the commitment, the configuration, the columns, the beacon up to an anchor that was really published for
 //! its day, the end and the payment. Anything between is incomplete, and what could not be checked is listed.
+//! What rests on the configuration is checked under the one that the round names and under no other: another paytable gives another
+//! road, and a right round would be called wrong.
 
 use serde::Serialize;
 
@@ -13,6 +15,8 @@ use super::fairness::{Commitment, HazardSeed, collision_columns, round_key};
 use super::finding::{Check, Finding, Unchecked};
 use super::hazards::{Anchor, EPOCH_MS, EPOCHS_PER_DAY, Epoch, index_under};
 use super::proof_of_end;
+
+const COLUMNS: &str = "collision_columns_match";
 
 /// What follows from a claim as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -38,7 +42,8 @@ pub struct Proof {
     pub hashed_server_seed: String,
     /// The key of the round's keystream, in hexadecimal.
     pub round_key: String,
-    pub collision_columns: Vec<u8>,
+    /// The road of the round; null where the round names a configuration that is not at hand.
+    pub collision_columns: Option<Vec<u8>>,
     /// What was compared; the first that is not ok is the first thing that does not match.
     pub checks: Vec<Check>,
     /// What could not be compared.
@@ -82,25 +87,49 @@ impl Proof {
 struct Computed {
     commitment: Commitment,
     round_key: [u8; 32],
-    columns: Vec<u8>,
+    columns: Option<Vec<u8>>,
 }
 
-/// Recomputes a round under a configuration and compares it with what is claimed.
+/// What a verifier knows of the configuration under which a round was played.
+#[derive(Clone, Copy)]
+pub enum PlayedUnder<'a> {
+    /// It is the one that the claim, or the verifier's own record, names; or the claim names none, and it is the one in force.
+    Known(&'a GameConfiguration),
+    /// The claim names one that is not at hand.
+    Unknown,
+}
+
+impl PlayedUnder<'_> {
+    fn configuration(&self) -> Option<&GameConfiguration> {
+        match self {
+            Self::Known(configuration) => Some(configuration),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Recomputes a round under the configuration that it is known to have, and compares it with what is claimed.
 pub fn verify(claim: &Claim, configuration: &GameConfiguration) -> Proof {
+    verify_under(claim, PlayedUnder::Known(configuration))
+}
+
+/// Recomputes a round and compares it with what is claimed, as far as its configuration is known.
+pub fn verify_under(claim: &Claim, played_under: PlayedUnder<'_>) -> Proof {
     let round_key = round_key(&claim.server_seed, &claim.user_seed, claim.nonce, &claim.hazard_seed);
     let computed = Computed {
         commitment: claim.server_seed.commitment(),
-        columns: collision_columns(&round_key, configuration.paytable(claim.difficulty).thresholds()),
+        columns: played_under
+            .configuration()
+            .map(|configuration| collision_columns(&round_key, configuration.paytable(claim.difficulty).thresholds())),
         round_key,
     };
     let mut findings = vec![
         report_form(),
         check_commitment(claim.hashed_server_seed.as_ref(), &computed.commitment),
-        check_configuration(claim.config_hash.as_deref(), configuration),
+        check_configuration(claim.config_hash.as_deref(), played_under),
     ];
     findings.extend(check_beacon(claim));
-    findings.push(check_columns(claim.collision_columns.as_deref(), &computed.columns));
-    findings.extend(proof_of_end::check(claim, configuration, &computed.columns));
+    findings.extend(check_what_rests_on(played_under, claim, computed.columns.as_deref()));
     findings.extend(claim.user_seed_fresh.map(|claimed| check_freshness(claimed, claim.recorded_fresh)));
     Proof::of(computed, findings)
 }
@@ -127,10 +156,13 @@ fn check_commitment(claimed: Option<&Commitment>, computed: &Commitment) -> Find
     )
 }
 
-fn check_configuration(claimed: Option<&str>, configuration: &GameConfiguration) -> Finding {
+fn check_configuration(claimed: Option<&str>, played_under: PlayedUnder<'_>) -> Finding {
     const NAME: &str = "configuration_matches_hash";
     let Some(claimed) = claimed else {
         return Finding::missing(NAME, "the claim has no configHash");
+    };
+    let PlayedUnder::Known(configuration) = played_under else {
+        return Finding::missing(NAME, "the configuration that the round names is not at hand");
     };
     Finding::compared(
         NAME,
@@ -138,6 +170,18 @@ fn check_configuration(claimed: Option<&str>, configuration: &GameConfiguration)
         || "the configuration is the one that the round names".to_owned(),
         || format!("the SHA-256 of the configuration is {}, not {claimed}", configuration.hash()),
     )
+}
+
+/// Columns, stake, end and payment: under another configuration than the round's they would be called wrong where they are right.
+fn check_what_rests_on(played_under: PlayedUnder<'_>, claim: &Claim, columns: Option<&[u8]>) -> Vec<Finding> {
+    if let (PlayedUnder::Known(configuration), Some(columns)) = (played_under, columns) {
+        let mut findings = vec![check_columns(claim.collision_columns.as_deref(), columns)];
+        findings.extend(proof_of_end::check(claim, configuration, columns));
+        return findings;
+    }
+    let why = "it rests on the configuration that the round names, which is not at hand";
+    let names = [COLUMNS].into_iter().chain(proof_of_end::NAMES);
+    names.map(|name| Finding::missing(name, why)).collect()
 }
 
 /// The hazard seed is a link of its day's chain, and the chain's anchor was public before the day. Anybody can make up a chain
@@ -224,12 +268,11 @@ fn report_publication(epoch: Epoch, published_at_unix_ms: u64) -> Finding {
 }
 
 fn check_columns(claimed: Option<&[u8]>, computed: &[u8]) -> Finding {
-    const NAME: &str = "collision_columns_match";
     let Some(claimed) = claimed else {
-        return Finding::missing(NAME, "the claim has no collisionColumns");
+        return Finding::missing(COLUMNS, "the claim has no collisionColumns");
     };
     Finding::compared(
-        NAME,
+        COLUMNS,
         claimed == computed,
         || "the collision columns are those that were shown".to_owned(),
         || format!("the collision columns are {computed:?}, not {claimed:?}"),

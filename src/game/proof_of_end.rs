@@ -12,6 +12,8 @@ const STAKE: &str = "stake_is_allowed";
 const END: &str = "end_follows_from_road";
 const COEFFICIENT: &str = "coefficient_matches";
 const PAYMENT: &str = "payout_matches";
+/// The checks of this part, in their order.
+pub(super) const NAMES: [&str; 4] = [STAKE, END, COEFFICIENT, PAYMENT];
 
 /// What can be said of the claimed end, in the order in which one thing rests on the other.
 pub(super) fn check(claim: &Claim, configuration: &GameConfiguration, columns: &[u8]) -> Vec<Finding> {
@@ -104,12 +106,11 @@ fn ended(
 fn refuted(columns: &[u8], configuration: &GameConfiguration, claim: &Claim, reason: EndReason, lane: i16) -> Option<Finding> {
     let paytable = configuration.paytable(claim.difficulty);
     let first = columns.iter().copied().min().map(i16::from);
+    let can_stand = (0..i16::from(paytable.lanes())).contains(&lane) && first.is_none_or(|first| lane < first);
     let is_wrong = match reason {
         EndReason::Hazard => first != Some(lane),
-        EndReason::Win | EndReason::Cashout | EndReason::Deadline => {
-            lane < 0 || lane >= i16::from(paytable.lanes()) || first.is_some_and(|first| lane >= first)
-        }
-        EndReason::Void => lane < -1 || first.is_some_and(|first| lane >= first),
+        EndReason::Win | EndReason::Cashout | EndReason::Deadline => !can_stand,
+        EndReason::Void => lane != -1 && !can_stand,
         EndReason::Cancelled | EndReason::Refused => lane != -1,
     };
     let wrong = || format!("no stake allows the end \"{}\" on lane {lane} of this road", reason.as_str());

@@ -13,6 +13,15 @@ use crate::{
 /// A stored version never changes, so that it may be kept for ever.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
+/// An integer from 0 to 2^53 - 1, or its decimal text without leading zeros.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what RawClaim reads")]
+enum IntegerOrText {
+    Integer(u64),
+    Text(String),
+}
+
 /// What is claimed of a round, as the document describes it.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -25,22 +34,23 @@ struct ClaimDescription {
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     user_seed: String,
     /// An integer, or its decimal text.
-    nonce: u64,
+    nonce: IntegerOrText,
     #[schema(pattern = "^[0-9a-f]{64}$")]
     hazard_seed: String,
     #[schema(example = "EASY")]
     difficulty: String,
     /// The commitment that was shown before the bet.
     hashed_server_seed: Option<String>,
-    /// The epoch that the bet named.
-    hazard_epoch: Option<u64>,
+    /// The epoch that the bet named: an integer, or its decimal text.
+    hazard_epoch: Option<IntegerOrText>,
     /// The anchor of the epoch's day.
     anchor: Option<String>,
     /// Whether the player made the user seed for this bet. Checked against the record.
     user_seed_fresh: Option<bool>,
     /// The lanes that were shown as collisions, in ascending order.
     collision_columns: Option<Vec<u8>>,
-    /// The configuration of the round; without it the current one.
+    /// The configuration of the round; without it the one with this configHash. Where the claim has neither, the road is that of the
+    /// current one, and what rests on the configuration is not checked.
     config_version: Option<i32>,
     /// The SHA-256 of that configuration's bytes.
     #[schema(pattern = "^[0-9a-f]{64}$")]

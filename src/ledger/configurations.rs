@@ -21,6 +21,16 @@ pub async fn ensure(connection: &mut PgConnection, content: &[u8], hash: &str) -
         .await?)
 }
 
+/// The version whose bytes have this hash.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn version_of(connection: &mut PgConnection, hash: &str) -> Result<Option<i32>, LedgerError> {
+    Ok(sqlx::query_scalar!("select version from game_configurations where hash = $1", hash)
+        .fetch_optional(connection)
+        .await?)
+}
+
 /// The stored bytes of a version.
 ///
 /// # Errors

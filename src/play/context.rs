@@ -241,6 +241,15 @@ impl Context {
         known.get(&version).map(Arc::clone)
     }
 
+    /// A configuration that was read before, by the SHA-256 of its bytes.
+    pub fn known_configuration_of(&self, hash: &str) -> Option<Arc<Configuration>> {
+        let known = self.configurations.read().unwrap_or_else(PoisonError::into_inner);
+        known
+            .values()
+            .find(|configuration| configuration.game.hash() == hash)
+            .map(Arc::clone)
+    }
+
     /// An agent, from the cache or the record. Names that are not known are asked for a few times a second and no more, whoever
     /// asks: an agent that was just added is in the cache within five seconds at the latest.
     ///

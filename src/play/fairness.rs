@@ -1,4 +1,5 @@
-//! Checking a round: the claim is recomputed under the configuration that it names, and held against what the record published.
+//! Checking a round: the claim is recomputed under the configuration that it names, by version or by hash, and held against what
+//! the record published. Where it names none, it is the configuration in force.
 //! Anybody may make a claim, so that few are looked at together and few wait; whoever comes beyond that comes again later.
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use crate::game::claim::RawClaim;
 use crate::game::claim::{Claim, Published};
 use crate::game::hazards::{Anchor, Epoch};
 use crate::game::proof::{self, Proof};
-use crate::ledger::history;
+use crate::ledger::{configurations, history};
 use crate::play::Refusal;
 use crate::play::context::{Configuration, Context};
 use crate::play::hazards::anchor_for_anybody;
@@ -46,6 +47,43 @@ pub async fn configuration(context: &Context, version: i32) -> Result<Arc<Config
     found.ok_or(NOT_FOUND)
 }
 
+/// The configuration that a claim names by its version, or else by its hash. Where it names none, or a hash that no configuration of
+/// ours ever had, it is the one in force: a hash that does not match it is then wrong.
+///
+/// # Errors
+/// As [`configuration`], for a version.
+async fn named_configuration(context: &Context, version: Option<i32>, hash: Option<&str>) -> Result<Arc<Configuration>, Refusal> {
+    let found = match (version, hash) {
+        (Some(version), _) => return configuration(context, version).await,
+        (None, Some(hash)) => configuration_of(context, hash).await?,
+        (None, None) => None,
+    };
+    Ok(found.unwrap_or_else(|| Arc::clone(&context.configuration)))
+}
+
+/// The stored configuration with this hash.
+async fn configuration_of(context: &Context, hash: &str) -> Result<Option<Arc<Configuration>>, Refusal> {
+    if let Some(known) = context.known_configuration_of(hash) {
+        return Ok(Some(known));
+    }
+    if context.kept.unknown_configurations.get(&hash.to_owned()).is_some() {
+        return Ok(None);
+    }
+    if !context.kept.may_ask_for_unknown() {
+        return Err(Refusal::Unavailable);
+    }
+    let version = context
+        .ledger
+        .run(async |connection| configurations::version_of(connection, hash).await)
+        .await
+        .map_err(unwritable)?;
+    let Some(version) = version else {
+        context.kept.unknown_configurations.put(hash.to_owned(), (), ABSENT_FOR);
+        return Ok(None);
+    };
+    context.configuration(version).await.map_err(unwritable)
+}
+
 /// Verifies a claim.
 ///
 /// # Errors
@@ -62,7 +100,7 @@ pub async fn verify(context: &Arc<Context>, raw: &RawClaim) -> Result<Proof, Ref
     })?;
     let place = PLACES.try_acquire().map_err(|_| Refusal::Unavailable)?;
     let turn = VERIFICATIONS.acquire().await.map_err(|_| Refusal::Unavailable)?;
-    let (shared, version) = (Arc::clone(context), raw.config_version.unwrap_or(context.configuration.version));
+    let (shared, version) = (Arc::clone(context), raw.config_version);
     // Nobody can stop the hashing, so that the turn is its own and not the caller's, who could pass it on by hanging up.
     let flow = context.spawn(async move {
         let _held = (place, turn);
@@ -71,8 +109,8 @@ pub async fn verify(context: &Arc<Context>, raw: &RawClaim) -> Result<Proof, Ref
     flow.await.unwrap_or(Err(Refusal::Unavailable))
 }
 
-async fn recompute(context: &Arc<Context>, mut claim: Claim, version: i32) -> Result<Proof, Refusal> {
-    let configuration = configuration(context, version).await?;
+async fn recompute(context: &Arc<Context>, mut claim: Claim, version: Option<i32>) -> Result<Proof, Refusal> {
+    let configuration = named_configuration(context, version, claim.config_hash.as_deref()).await?;
     add_what_was_published(context, &mut claim).await?;
     // Not on a thread that serves players.
     tokio::task::spawn_blocking(move || proof::verify(&claim, &configuration.game))

@@ -39,6 +39,8 @@ pub struct KeptAnswers {
     pub unknown_agents: Remembered<AgentId, ()>,
     /// Configuration versions that there are not.
     pub unknown_versions: Remembered<i32, ()>,
+    /// Hashes that no stored configuration has.
+    pub unknown_configurations: Remembered<String, ()>,
     /// Published anchors by day, counted from 1970-01-01; `None`: there is none yet.
     pub anchors: SharedBy<u64, Result<Option<PublishedAnchor>, Refusal>>,
     /// What is public of the chains; `None`: there is none yet.
@@ -58,6 +60,7 @@ impl KeptAnswers {
         Self {
             unknown_agents: Remembered::new(clock),
             unknown_versions: Remembered::new(clock),
+            unknown_configurations: Remembered::new(clock),
             anchors: SharedBy::new(),
             chains: SharedBy::new(),
             balances: SharedBy::new(),

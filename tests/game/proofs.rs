@@ -6,7 +6,7 @@ use faircross::game::difficulty::Difficulty;
 use faircross::game::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed};
 use faircross::game::hazards::{Anchor, Chain, EPOCHS_PER_DAY, Epoch};
 use faircross::game::money::{Amount, Coefficient, payout};
-use faircross::game::proof::{Verdict, verify};
+use faircross::game::proof::{PlayedUnder, Verdict, verify, verify_under};
 use faircross::game::round::EndReason;
 
 /// A round that has ended, with everything that was shown of it.
@@ -34,7 +34,7 @@ fn honest_claim() -> (Claim, GameConfiguration) {
         user_seed_fresh: Some(true),
         recorded_fresh: Some(true),
     };
-    let columns = verify(&claim, &configuration).collision_columns;
+    let columns = verify(&claim, &configuration).collision_columns.unwrap();
     let first = *columns.first().unwrap();
     assert!(first > 0, "there is a lane to cash out on");
     let coefficient = configuration.paytable(claim.difficulty).coefficient(0).unwrap();
@@ -150,6 +150,74 @@ fn an_end_and_a_payment_are_recomputed() {
         (claim.end.bet_amount, claim.end.last_lane) = (None, Some(20));
     };
     assert_eq!(first_mismatch(untold), Some("end_follows_from_road"));
+    let void_on = |lane| {
+        let (mut claim, configuration) = honest_claim();
+        claim.difficulty = Difficulty::Easy;
+        claim.server_seed = safe_seed(&claim, &configuration);
+        claim.hashed_server_seed = Some(claim.server_seed.commitment());
+        claim.collision_columns = Some(Vec::new());
+        claim.end = ClaimedEnd {
+            last_lane: Some(lane),
+            reason: Some(EndReason::Void),
+            ..ClaimedEnd::default()
+        };
+        verify(&claim, &configuration).verdict
+    };
+    let lanes = i16::from(GameConfiguration::embedded_default().paytable(Difficulty::Easy).lanes());
+    for (lane, verdict) in [
+        (-2, Verdict::Invalid),
+        (-1, Verdict::Incomplete),
+        (lanes - 1, Verdict::Incomplete),
+        (lanes, Verdict::Invalid),
+        (40, Verdict::Invalid),
+    ] {
+        assert_eq!(void_on(lane), verdict, "a void on lane {lane} of a road without a hazard");
+    }
+}
+
+/// A server seed whose road has no hazard, so that only the number of lanes bounds it.
+fn safe_seed(claim: &Claim, configuration: &GameConfiguration) -> ServerSeed {
+    let mut claim = claim.clone();
+    (0..=u16::MAX)
+        .find_map(|number| {
+            let mut bytes = [0; 32];
+            bytes[..2].copy_from_slice(&number.to_le_bytes());
+            claim.server_seed = ServerSeed::from_bytes(bytes);
+            let columns = verify(&claim, configuration).collision_columns;
+            columns.is_some_and(|columns| columns.is_empty()).then(|| claim.server_seed.clone())
+        })
+        .unwrap()
+}
+
+/// What rests on the configuration is checked under the round's own and under no other, so that no right round is called wrong.
+#[test]
+fn nothing_is_wrong_because_of_another_configuration() {
+    let (mut claim, _) = honest_claim();
+    let resting = [
+        "configuration_matches_hash",
+        "collision_columns_match",
+        "stake_is_allowed",
+        "end_follows_from_road",
+        "coefficient_matches",
+        "payout_matches",
+    ];
+    let wrong_if_known = |claim: &Claim| {
+        let mut claim = claim.clone();
+        (claim.collision_columns, claim.end.bet_amount) = (Some(vec![0]), Some("0.10".to_owned()));
+        claim
+    };
+    for claim in [claim.clone(), wrong_if_known(&claim)] {
+        let proof = verify_under(&claim, PlayedUnder::Unknown);
+        let unchecked: Vec<&str> = proof.unchecked.iter().map(|missing| missing.name).collect();
+        assert_eq!(
+            (proof.verdict, unchecked, proof.collision_columns),
+            (Verdict::Incomplete, resting.to_vec(), None)
+        );
+    }
+    claim.server_seed = ServerSeed::from_bytes([4; 32]);
+    let proof = verify_under(&claim, PlayedUnder::Unknown);
+    let name = proof.first_mismatch().map(|check| check.name);
+    assert_eq!(name, Some("server_seed_matches_commitment"), "the rest is checked");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 // What a check of a past round can be held against: the stored configuration document of its version, the day's
-// published anchor, and what this very browser noted before the bet. The notes stay on the player's device; they are
+// published anchor, and what this very browser noted of the bet when it was placed. This site is asked for the configuration by
+// its version and for the anchor by its day, and is told nothing else of the round. The notes stay on the player's device; they are
 // what makes the check independent, because the server cannot change them afterwards.
 
 import { LostAnswer, Problem, bytesOf, call } from "./api.js";
@@ -9,7 +10,10 @@ const NOTES_KEY = "faircross.notedBeforeBet";
 const MOST_NOTES = 200;
 const CHAIN_PATIENCE_MS = 2_000;
 
-/** Notes what a bet was promised: commitment, user seed and epoch, as they were when it was placed. */
+/**
+ * Notes what a bet was promised: commitment, user seed and epoch, as they were when it was placed. `userSeedFresh` is true where the
+ * page made the seed and sent it but once, and null where it does not know.
+ */
 export function noteBet(betId, promised) {
   const notes = Object.entries({ ...readNotes(), [betId]: promised });
   try {
@@ -30,10 +34,12 @@ function readNotes() {
 /** Gathers evidence for a claim; what cannot be had is left out, and the check says so. That nothing was published is evidence too. */
 export async function gatherEvidence(claim, betId) {
   const [configurationBytes, publishedDay] = await Promise.all([
-    claim.configVersion === null ? null : ifAvailable(bytesOf(`/api/fairness/config/${encodeURIComponent(claim.configVersion)}`)),
+    !Number.isInteger(claim.configVersion) ? null : ifAvailable(bytesOf(`/api/fairness/config/${encodeURIComponent(claim.configVersion)}`)),
     !isEpoch(claim.hazardEpoch) ? null : ifAvailable(dayOf(Number(claim.hazardEpoch)).catch(neverPublished)),
   ]);
-  return { configurationBytes, publishedDay, witness: readNotes()[betId] ?? null };
+  const notes = readNotes();
+  const isNoted = typeof betId === "string" && Object.hasOwn(notes, betId);
+  return { configurationBytes, publishedDay, witness: isNoted ? notes[betId] : null };
 }
 
 function dayOf(epoch) {

@@ -14,7 +14,7 @@ import { announce, notice, noticeFailure } from "./notices.js";
 import { hideResult, showResult } from "./result.js";
 import { Road } from "./road.js";
 import { askAboutBet, bet, betIntent, cashOut, forgetUnansweredBet, openRound, placeBet, takeStep, unansweredBet } from "./round.js";
-import { expectedCommitment, holdSeeds, refreshSeeds, renewUserSeed, startSeeds, userSeed } from "./seeds.js";
+import { expectedCommitment, holdSeeds, isFirstSending, refreshSeeds, renewUserSeed, startSeeds, userSeed } from "./seeds.js";
 import { PUBLISHED_CONFIGURATION } from "./verify.js";
 
 // The end of a round is shown at once; its settlement with the casino is asked for a few times, and then left alone.
@@ -128,9 +128,13 @@ async function play() {
   if (!lost && seed === null) return notice("bad", "Your seed is not valid", "Change it in the panel “Seeds”, or take a fresh one.");
   await whileBusy("Placing your bet…", async () => {
     const intent = lost ?? betIntent(await betContents(seed));
-    const placed = await (lost ? askAboutBet : placeBet)(intent, sayRepeating);
+    let isSentOnce = !lost && isFirstSending(seed);
+    const placed = await (lost ? askAboutBet : placeBet)(intent, (failure) => {
+      isSentOnce = false;
+      sayRepeating(failure);
+    });
     controls.askNothing();
-    beginRound(placed, intent);
+    beginRound(placed, intent, isSentOnce);
   }, afterRefusedBet);
 }
 
@@ -146,8 +150,10 @@ async function betContents(seed) {
   };
 }
 
-function beginRound(placed, { contents }) {
-  noteBet(placed.betId, { hashedServerSeed: contents.hashedServerSeed, userSeed: contents.userSeed, hazardEpoch: placed.hazardEpoch });
+function beginRound(placed, { contents }, isSentOnce) {
+  const isSeedFresh = isSentOnce && placed.hazardEpoch === contents.hazardEpoch; // another epoch: the bet was sent again for it
+  noteBet(placed.betId, { hashedServerSeed: contents.hashedServerSeed, userSeed: contents.userSeed, hazardEpoch: placed.hazardEpoch,
+    userSeedFresh: isSeedFresh ? true : null });
   hideResult();
   renewUserSeed();
   if (placed.balance) showBalance(placed.balance);

@@ -6,7 +6,8 @@ import { button, element } from "./elements.js";
 import { gatherEvidence } from "./evidence.js";
 import { readableAmount } from "./money.js";
 import { noticeFailure } from "./notices.js";
-import { checkRound, claimFrom } from "./proof.js";
+import { claimFrom } from "./claim.js";
+import { checkRound } from "./proof.js";
 import { proofView } from "./proof-view.js";
 import { bet } from "./round.js";
 
@@ -139,7 +140,7 @@ function checkPart(record) {
 
 async function showCheck(record, result) {
   const claim = claimFrom(record);
-  const evidence = await gatherEvidence(claim, record.id);
+  const evidence = await gatherEvidence(claim, claim.record.id);
   const checked = checkRound(claim, evidence);
   result.replaceChildren(proofView(checked, claim, checked.lanes));
 }

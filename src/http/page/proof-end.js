@@ -8,7 +8,11 @@ import { paytableOf } from "./verify.js";
 const LARGEST_AMOUNT = 2n ** 53n - 1n;
 const MOST_DECIMALS = 4;
 const PAID = new Set(["win", "cashout", "deadline"]);
-const REASONS = new Set([...PAID, "hazard", "void", "cancelled", "refused"]);
+
+/** The reasons for which a round ends. */
+export const END_REASONS = new Set([...PAID, "hazard", "void", "cancelled", "refused"]);
+/** The checks of this part, in their order. */
+export const END_CHECKS = ["stake_is_allowed", "end_follows_from_road", "coefficient_matches", "payout_matches"];
 
 // The minor units of an amount in its one spelling, or null.
 function exactAmount(text, decimalPlaces) {
@@ -19,22 +23,39 @@ function exactAmount(text, decimalPlaces) {
   return minor <= LARGEST_AMOUNT ? minor : null;
 }
 
+/** Whether a text is an amount by its form alone: how many decimals it may have is for its currency to say. */
+export function isAmount(text) {
+  return exactAmount(text, MOST_DECIMALS) !== null;
+}
+
+/** Whether a text is a coefficient by its form. */
+export function isCoefficient(text) {
+  return exactAmount(text, 2) !== null;
+}
+
+/** Whether stakes can be checked under the currencies of a configuration document. */
+export function canReadCurrencies(currencies) {
+  return Array.isArray(currencies) && currencies.every((rules) => {
+    const amounts = [rules.minBetAmount, rules.maxBetAmount, rules.maxWinAmount, rules.betStep];
+    const isRead = (text) => typeof text === "string" && exactAmount(text, rules.decimalPlaces) !== null;
+    return typeof rules.code === "string" && Number.isInteger(rules.decimalPlaces) && rules.decimalPlaces >= 0
+      && amounts.every(isRead) && exactAmount(rules.betStep, rules.decimalPlaces) > 0n;
+  });
+}
+
 /** Checks stake, end, coefficient and payment of a claim; `columns` is the road that its seeds give. */
 export function checkEnd(claim, columns, configuration, add, miss) {
-  const rules = (configuration.currencies ?? []).find(({ code }) => code === claim.currency) ?? null;
+  const rules = configuration.currencies.find(({ code }) => code === claim.currency) ?? null;
   const paytable = paytableOf(configuration, claim.difficulty);
-  const stake = checkStake(claim, rules, configuration, add, miss);
+  const stake = checkStake(claim, rules, add, miss);
   const ended = checkReason(claim, columns, paytable, stake, rules, add, miss);
   checkCoefficient(claim, ended, add, miss);
   checkPayment(claim, ended, rules, add, miss);
 }
 
-function checkStake(claim, rules, configuration, add, miss) {
+function checkStake(claim, rules, add, miss) {
   const name = "stake_is_allowed";
-  const unreadable = ["betAmount", "winAmount"].find((field) => claim[field] !== null && exactAmount(claim[field], MOST_DECIMALS) === null);
-  if (unreadable) return void add(name, false, `${unreadable}: is no plain amount`);
   if (claim.currency === null) return void miss(name, "the claim does not have both betAmount and currency");
-  if (!configuration.currencies) return void miss(name, "the configuration at hand says nothing of currencies");
   if (!rules) return void add(name, false, "the configuration does not have the currency");
   if (claim.betAmount === null) return void miss(name, "the claim does not have both betAmount and currency");
   const amount = (text) => exactAmount(text, rules.decimalPlaces);
@@ -49,7 +70,6 @@ function checkStake(claim, rules, configuration, add, miss) {
 function checkReason(claim, columns, paytable, stake, rules, add, miss) {
   const name = "end_follows_from_road";
   const { endReason, lastLane } = claim;
-  if (endReason !== null && !REASONS.has(endReason)) return void add(name, false, `endReason: "${endReason}" is no reason for which a round ends`);
   if (endReason === null || lastLane === null) return void miss(name, "the claim does not have both endReason and lastLane");
   const firstHazard = columns[0] ?? Infinity;
   const { coefficients } = paytable;
@@ -82,10 +102,8 @@ function isAllowed(endReason, lane, { coefficients, firstHazard, maxLane }) {
 function checkCoefficient(claim, ended, add, miss) {
   const name = "coefficient_matches";
   if (claim.coeff === null) return miss(name, "the claim has no coeff");
-  const claimed = exactAmount(claim.coeff, 2);
-  if (claimed === null) return add(name, false, "coeff: is no coefficient");
   if (!ended) return miss(name, "without a checked end no coefficient is due");
-  add(name, claimed === hundredths(ended.coefficient), `the paytable gives ${ended.coefficient}; the record says ${claim.coeff}`);
+  add(name, exactAmount(claim.coeff, 2) === hundredths(ended.coefficient), `the paytable gives ${ended.coefficient}; the record says ${claim.coeff}`);
 }
 
 function checkPayment(claim, ended, rules, add, miss) {

@@ -20,7 +20,8 @@ export function proofView(result, claim, lanes) {
   const open = result.unchecked.map(({ name, why }) => ({ name, ok: null, detail: why }));
   const view = element("div", "proof", verdict(result), element("ul", "checks", ...[...result.checks, ...open].map(checkLine)));
   if (result.road) {
-    view.append(strip(result.road.collisionColumns, lanes, claim.lastLane), shell(claim), roundKeyLine(result.road.roundKey));
+    if (result.road.collisionColumns) view.append(strip(result.road.collisionColumns, lanes, claim.lastLane));
+    view.append(shell(claim), roundKeyLine(result.road.roundKey));
   }
   return view;
 }

@@ -21,6 +21,8 @@ const panel = {
 };
 
 let commitment = null;
+// The seed that the page made, until it is sent.
+let unsentSeed = null;
 
 /** Prepares the panel: a fresh seed, and its two buttons. */
 export function startSeeds() {
@@ -55,8 +57,16 @@ export function userSeed() {
 
 /** A new random seed: one seed, one bet. */
 export function renewUserSeed() {
-  panel.input.value = randomHex(USER_SEED_BYTES);
+  unsentSeed = randomHex(USER_SEED_BYTES);
+  panel.input.value = unsentSeed;
   panel.input.removeAttribute("aria-invalid");
+}
+
+/** Whether the page made this seed and has not sent it yet. It counts as sent from now on. */
+export function isFirstSending(seed) {
+  const isFirst = seed === unsentSeed;
+  if (isFirst) unsentSeed = null;
+  return isFirst;
 }
 
 /** During a round the seeds are fixed; the panel then shows what the round is bound to. */
@@ -73,6 +83,7 @@ async function changeUserSeed() {
     panel.input.focus();
     return notice("bad", "That is not a seed", "1 to 64 letters, digits, dots, dashes or underscores");
   }
+  isFirstSending(seed);
   show(await call("PUT", "/api/game/seeds", { body: { userSeed: seed } }));
   notice("good", "Seed changed", "It counts for your next bet; after that the page makes a fresh one again.");
 }

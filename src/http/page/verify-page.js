@@ -2,24 +2,28 @@
 // leaves the browser), checks it, and shows each check. The stored paytable and the day's published anchor are fetched
 // from this site when the round names them; without them the rest is checked all the same.
 
+import { claimFrom, claimOfForm, readDocument, shownText } from "./claim.js";
 import { element, loadDrawings } from "./elements.js";
 import { gatherEvidence } from "./evidence.js";
-import { checkRound, claimFrom, readDocument } from "./proof.js";
+import { checkRound } from "./proof.js";
 import { proofView } from "./proof-view.js";
 
-const FIELDS = ["serverSeed", "hashedServerSeed", "userSeed", "nonce", "hazardSeed", "difficulty", "hazardEpoch", "anchor"];
+const FIELDS = ["serverSeed", "hashedServerSeed", "userSeed", "nonce", "hazardSeed", "difficulty", "hazardEpoch", "anchor", "collisionColumns"];
 
 const form = document.querySelector("#verify-form");
 const paste = document.querySelector("#paste");
 const result = document.querySelector("#verify-result");
+// What was pasted, what of it could not be read, and the fields as it filled them.
 let pasted = null;
+let unreadable = null;
+let shown = {};
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   verify();
 });
 form.addEventListener("reset", () => {
-  pasted = null;
+  forget();
   result.replaceChildren();
 });
 paste.addEventListener("input", () => take(paste.value));
@@ -36,40 +40,39 @@ if (location.hash.length > 1) {
 
 // What is pasted fills the fields and is verified at once; a field that is changed afterwards counts as changed.
 function take(text) {
-  pasted = null;
-  if (text.trim() === "") return;
+  forget();
+  if (text.trim() === "") return undefined;
   const { document: read, problem } = readDocument(text);
-  if (problem) return complain(problem);
+  if (problem) {
+    unreadable = problem;
+    return complain(problem);
+  }
   pasted = read;
   const claim = claimFrom(pasted);
-  for (const field of FIELDS) form.elements[field].value = claim[field] ?? "";
-  const { collisionColumns } = claim;
-  form.elements.collisionColumns.value = Array.isArray(collisionColumns) ? collisionColumns.join(", ") : "";
-  verify();
+  for (const field of FIELDS) form.elements[field].value = shownText(claim[field]);
+  shown = fields();
+  return verify();
+}
+
+function forget() {
+  pasted = null;
+  unreadable = null;
+  shown = {};
+}
+
+// The fields as they stand; the browser may show a text differently from how it was pasted.
+function fields() {
+  return Object.fromEntries(FIELDS.map((field) => [field, form.elements[field].value]));
 }
 
 async function verify() {
-  const claim = claimOfForm();
-  if (!claim) return;
-  const checked = checkRound(claim, await gatherEvidence(claim, pasted?.id));
-  result.replaceChildren(proofView(checked, claim, checked.lanes));
-}
-
-function claimOfForm() {
-  const claim = claimFrom(pasted ?? {});
-  // A field as it was pasted keeps its type, so that what is not a text is refused; a changed one is the text that was typed.
-  for (const field of FIELDS) {
-    const typed = form.elements[field].value.trim();
-    if (typed !== String(claim[field] ?? "")) claim[field] = typed === "" ? null : typed;
+  if (unreadable) return complain(unreadable);
+  const claim = claimOfForm(pasted, shown, fields());
+  if (claim.refused === null && claim.serverSeed === null) {
+    return complain("The server seed is missing: it is revealed when the round has ended.");
   }
-  const columns = form.elements.collisionColumns.value.trim();
-  const isMentioned = columns !== "" || Array.isArray(claim.collisionColumns);
-  claim.collisionColumns = isMentioned ? columns.split(/[\s,]+/).filter(Boolean).map(Number) : null;
-  if (!claim.serverSeed) {
-    complain("The server seed is missing: it is revealed when the round has ended.");
-    return null;
-  }
-  return claim;
+  const checked = checkRound(claim, await gatherEvidence(claim, claim.record?.id));
+  return result.replaceChildren(proofView(checked, claim, checked.lanes));
 }
 
 function complain(text) {

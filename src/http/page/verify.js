@@ -40,6 +40,9 @@ export const PUBLISHED_CONFIGURATION = {
   currencies: [{ code: "INR", decimalPlaces: 2, minBetAmount: "1.00", maxBetAmount: "150.00", betStep: "0.01", maxWinAmount: "20000.00" }],
 };
 
+/** The SHA-256 of that paytable's document, as a round under it names it. */
+export const PUBLISHED_CONFIGURATION_HASH = "2d0dbf953b034be5ae12308bcf184a771f0a3bdf82da2fc11a4493685d309863";
+
 function row(text) {
   return text.split(" ");
 }
@@ -147,16 +150,18 @@ export function placeOfEpoch(epoch) {
   return { indexInDay: epoch % EPOCHS_PER_DAY, date };
 }
 
-/** Recomputes one round: { hashedServerSeed, roundKey, collisionColumns }; throws a RangeError that names a malformed field. */
+/**
+ * Recomputes one round: { hashedServerSeed, roundKey, collisionColumns }; throws a RangeError that names a malformed field. Without a
+ * configuration (null) nobody knows the columns, which are null.
+ */
 export function road(claim, configuration = PUBLISHED_CONFIGURATION) {
   const broken = malformedField(claim, configuration);
   if (broken) throw new RangeError(broken);
-  const paytable = paytableOf(configuration, claim.difficulty);
   const key = roundKey(claim.serverSeed, claim.userSeed, String(claim.nonce), claim.hazardSeed);
   return {
     hashedServerSeed: sha256Text(claim.serverSeed),
     roundKey: hex(key),
-    collisionColumns: collisionColumns(key, paytable.thresholds),
+    collisionColumns: configuration && collisionColumns(key, paytableOf(configuration, claim.difficulty).thresholds),
   };
 }
 
@@ -167,8 +172,9 @@ function malformedField(claim, configuration) {
     return "nonce: a decimal integer from 0 to 2^53-1, without leading zeros";
   }
   if (!SEED_PATTERN.test(claim.hazardSeed ?? "")) return "hazardSeed: 64 lower-case hex characters";
-  if (!Object.hasOwn(configuration.difficulties, claim.difficulty ?? "")) {
-    return `difficulty: one of ${Object.keys(configuration.difficulties).join(", ")}`;
+  const { difficulties } = configuration ?? PUBLISHED_CONFIGURATION;
+  if (!Object.hasOwn(difficulties, claim.difficulty ?? "")) {
+    return `difficulty: one of ${Object.keys(difficulties).join(", ")}`;
   }
   return null;
 }
