@@ -127,10 +127,10 @@ async fn owe(connection: &mut PgConnection, closings: &[Closing]) -> Result<(), 
         .flat_map(|one| one.calls.iter().map(|call| (one.sequence, call)))
         .collect();
     sqlx::query!(
-        "insert into outbox (sequence, agent_id, action, message, state, due_at, done_at, debit_is_over_at, may_have_left)
+        "insert into outbox (sequence, agent_id, action, message, state, due_at, done_at, debit_is_over_at, may_have_left, lapsed_claims)
          select call.sequence, agent_id, action, call.message, call.state,
                 coalesce(created_at + make_interval(secs => after_s::double precision), now()),
-                case call.state when 'done' then now() end, created_at + make_interval(secs => over_s::double precision), true
+                case call.state when 'done' then now() end, created_at + make_interval(secs => over_s::double precision), true, 1
          from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
              as call (sequence, action, message, state, after_s, over_s)
          join bets using (sequence)",
@@ -151,8 +151,11 @@ async fn owe(connection: &mut PgConnection, closings: &[Closing]) -> Result<(), 
 /// # Errors
 /// When PostgreSQL refuses it.
 pub async fn doubt_unsent(connection: &mut PgConnection) -> Result<(), LedgerError> {
-    sqlx::query!("update outbox set may_have_left = true where state in ('open', 'needs_human') and not may_have_left")
-        .execute(connection)
-        .await?;
+    sqlx::query!(
+        "update outbox set may_have_left = true, lapsed_claims = lapsed_claims + 1
+         where state in ('open', 'needs_human') and not may_have_left"
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

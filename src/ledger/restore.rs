@@ -174,8 +174,8 @@ pub async fn keep_strangers(connection: &mut PgConnection, restore_id: i64, stra
                       stake::numeric, win::numeric, decision
                from asked on conflict (agent_id, platform_tx_id) do nothing returning sequence, agent_id, platform_tx_id),
            queued as (
-               insert into outbox (sequence, agent_id, action, message, may_have_left)
-               select sequence, agent_id, 'cancelBet', cancel, true from kept join asked using (agent_id, platform_tx_id) where cancel is not null)
+               insert into outbox (sequence, agent_id, action, message, may_have_left, lapsed_claims)
+               select sequence, agent_id, 'cancelBet', cancel, true, 1 from kept join asked using (agent_id, platform_tx_id) where cancel is not null)
            select count(*) as "kept!" from kept"#,
         restore_id,
         &strangers.iter().map(|one| one.agent_id.clone()).collect::<Vec<_>>(),

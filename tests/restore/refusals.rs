@@ -1,5 +1,6 @@
 //! What a restore refuses, by name and before anything is changed: servers may then start as before.
 
+use faircross::chance::Chance;
 use serde_json::json;
 
 use super::{refused_start, restore};
@@ -47,7 +48,7 @@ async fn another_sealing_key_is_named() {
     let (world, mut server) = World::with_server().await;
     world.player(&server).await.stand_on("10.00", "EASY", 0).await;
     server.kill().await;
-    let other = "07".repeat(32);
+    let other = hex::encode(Chance.bytes_32());
     let (code, text) = restore(&world, &[("FAIRCROSS__SECRETS__SEALING_KEY", &other)]).await;
     assert!(
         code == 1 && text.contains("the secrets of demo") && text.contains("SEALING_KEY"),
