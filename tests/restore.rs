@@ -4,6 +4,7 @@
 mod calls;
 mod nonces;
 mod refusals;
+mod timelines;
 
 use std::collections::{BTreeMap, BTreeSet};
 
