@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::game::player::{AgentId, PlayerId, UserId};
 use crate::ledger::LedgerError;
 
 /// Where PostgreSQL stands at this moment.
@@ -48,5 +49,44 @@ pub async fn has_bet(connection: &mut PgConnection, sequence: i64, bet_id: Uuid)
         sequence
     )
     .fetch_one(connection)
+    .await?)
+}
+
+/// Players who were here within two days, those who came last first: at most `limit`.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn recent_players(connection: &mut PgConnection, limit: i64) -> Result<Vec<PlayerId>, LedgerError> {
+    let rows = sqlx::query!(
+        "select agent_id, user_id from players where seen_at > now() - interval '2 days' order by seen_at desc limit $1",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    // A name that is none has no session either.
+    let player = |agent_id: &str, user_id: &str| {
+        Some(PlayerId {
+            agent_id: AgentId::parse(agent_id).ok()?,
+            user_id: UserId::parse(user_id).ok()?,
+        })
+    };
+    Ok(rows.iter().filter_map(|row| player(&row.agent_id, &row.user_id)).collect())
+}
+
+/// The first of these bets that is not in the record, nor in the archive.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked.
+pub async fn first_missing(connection: &mut PgConnection, bets: &[(i64, Uuid)]) -> Result<Option<i64>, LedgerError> {
+    let (sequences, ids): (Vec<i64>, Vec<Uuid>) = bets.iter().copied().unzip();
+    Ok(sqlx::query_scalar!(
+        r#"select one.sequence as "sequence!" from unnest($1::bigint[], $2::uuid[]) as one (sequence, bet_id)
+           where not exists (select from bets where bets.bet_id = one.bet_id and bets.sequence = one.sequence)
+             and not exists (select from bets_archive where bets_archive.bet_id = one.bet_id and bets_archive.sequence = one.sequence)
+           order by 1 limit 1"#,
+        &sequences,
+        &ids
+    )
+    .fetch_optional(connection)
     .await?)
 }

@@ -15,6 +15,7 @@ pub mod audit_reads;
 pub mod bets;
 pub mod calls;
 pub mod chains;
+pub mod closings;
 pub mod configurations;
 mod connections;
 pub mod forgetting;

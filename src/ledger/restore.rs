@@ -8,7 +8,6 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::ledger::LedgerError;
-use crate::ledger::history::{BetRow, bet_rows};
 
 /// How servers name themselves to PostgreSQL.
 const SERVERS: &str = "faircross";
@@ -29,25 +28,47 @@ pub async fn connections_of_servers(connection: &mut PgConnection) -> Result<i64
     .await?)
 }
 
-/// Begins a restore, or goes on with one that did not come to its end, and returns its id. From here on no server starts. `None`:
-/// another one is at it. The connection holds the lock until it is closed.
+/// A restore that is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    pub restore_id: i64,
+    /// No earlier run began it, so nothing was changed yet.
+    pub is_new: bool,
+}
+
+/// Begins a restore, or goes on with one that did not come to its end. From here on no server starts. `None`: another one is at it.
+/// The connection holds the lock until it is closed.
 ///
 /// # Errors
 /// When PostgreSQL refuses it.
-pub async fn begin(connection: &mut PgConnection) -> Result<Option<i64>, LedgerError> {
+pub async fn begin(connection: &mut PgConnection) -> Result<Option<Begun>, LedgerError> {
     let is_ours = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "is_ours!""#, LOCK)
         .fetch_one(&mut *connection)
         .await?;
     if !is_ours {
         return Ok(None);
     }
-    sqlx::query!("insert into restores default values on conflict do nothing")
+    let begun = sqlx::query!("insert into restores default values on conflict do nothing")
         .execute(&mut *connection)
         .await?;
     let restore_id = sqlx::query_scalar!("select restore_id from restores where finished_at is null")
         .fetch_one(connection)
         .await?;
-    Ok(Some(restore_id))
+    Ok(Some(Begun {
+        restore_id,
+        is_new: begun.rows_affected() == 1,
+    }))
+}
+
+/// Takes back a restore that has changed nothing: servers may start as before.
+///
+/// # Errors
+/// When PostgreSQL refuses it.
+pub async fn withdraw(connection: &mut PgConnection, restore_id: i64) -> Result<(), LedgerError> {
+    sqlx::query!("delete from restores where restore_id = $1 and finished_at is null", restore_id)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Ends a restore: servers may start.
@@ -97,128 +118,8 @@ pub async fn move_sequence(connection: &mut PgConnection, past: i64) -> Result<i
     .await?)
 }
 
-/// Some of the bets that are open.
-///
-/// # Errors
-/// When PostgreSQL cannot be asked.
-pub async fn open_bets(connection: &mut PgConnection, limit: i64) -> Result<Vec<BetRow>, LedgerError> {
-    Ok(bet_rows!("select", "from bets where is_open limit $1", limit)
-        .fetch_all(connection)
-        .await?)
-}
-
-/// How an open bet is closed.
-#[derive(Clone, Debug)]
-pub struct Closing {
-    pub sequence: i64,
-    /// A PENDING one of which the operator says that it was placed.
-    pub place_first: bool,
-    /// The state in which it waits for its call.
-    pub state: &'static str,
-    pub end_reason: &'static str,
-    pub last_lane: i16,
-    pub coefficient_hundredths: i64,
-    pub payout_minor: i64,
-    /// The state after that, where the operator has no need to be told any more.
-    pub final_state: Option<&'static str>,
-    pub decision: &'static str,
-    pub operator_state: Option<String>,
-    pub calls: Vec<OwedCall>,
-}
-
-/// A call that goes with a closing.
-#[derive(Clone, Debug)]
-pub struct OwedCall {
-    pub action: &'static str,
-    pub message: String,
-    /// `open`, `done` or `needs_human`.
-    pub state: &'static str,
-    /// When it is due, in seconds after the bet; `None`: now.
-    pub seconds_after_bet: Option<i64>,
-}
-
-/// Closes bets that are open, all or none.
-///
-/// # Errors
-/// When PostgreSQL refuses one of them.
-pub async fn close(connection: &mut PgConnection, restore_id: i64, closings: &[Closing]) -> Result<(), LedgerError> {
-    let mut transaction = connection.begin().await?;
-    let placed: Vec<i64> = closings.iter().filter(|one| one.place_first).map(|one| one.sequence).collect();
-    sqlx::query!(
-        "update bets set state = 'PLACED' where sequence = any($1) and state = 'PENDING'",
-        &placed
-    )
-    .execute(&mut *transaction)
-    .await?;
-    let sequences: Vec<i64> = closings.iter().map(|one| one.sequence).collect();
-    sqlx::query!(
-        "update bets set state = one.state, end_reason = one.end_reason, last_lane = one.last_lane,
-             coefficient_hundredths = one.coefficient_hundredths, payout_minor = one.payout_minor, ended_at = now()
-         from unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[])
-             as one (sequence, state, end_reason, last_lane, coefficient_hundredths, payout_minor)
-         where bets.sequence = one.sequence",
-        &sequences,
-        &texts(closings, |one| one.state),
-        &texts(closings, |one| one.end_reason),
-        &closings.iter().map(|one| one.last_lane).collect::<Vec<_>>(),
-        &closings.iter().map(|one| one.coefficient_hundredths).collect::<Vec<_>>(),
-        &closings.iter().map(|one| one.payout_minor).collect::<Vec<_>>(),
-    )
-    .execute(&mut *transaction)
-    .await?;
-    owe(&mut transaction, closings).await?;
-    let (done, finals): (Vec<i64>, Vec<String>) = closings
-        .iter()
-        .filter_map(|one| Some((one.sequence, one.final_state?.to_owned())))
-        .unzip();
-    sqlx::query!(
-        "update bets set state = one.state, settled_at = now() from unnest($1::bigint[], $2::text[]) as one (sequence, state)
-         where bets.sequence = one.sequence",
-        &done,
-        &finals
-    )
-    .execute(&mut *transaction)
-    .await?;
-    sqlx::query!(
-        "insert into restored_bets (sequence, restore_id, agent_id, platform_tx_id, user_id, has_bet, operator_state, decision)
-         select one.sequence, $4, agent_id, bet_id::text, user_id, true, one.operator_state, one.decision
-         from unnest($1::bigint[], $2::text[], $3::text[]) as one (sequence, operator_state, decision) join bets using (sequence)",
-        &sequences,
-        &closings.iter().map(|one| one.operator_state.clone()).collect::<Vec<_>>() as &[Option<String>],
-        &texts(closings, |one| one.decision),
-        restore_id
-    )
-    .execute(&mut *transaction)
-    .await?;
-    transaction.commit().await?;
-    Ok(())
-}
-
-/// The rows of the outbox that belong to these closings.
-async fn owe(connection: &mut PgConnection, closings: &[Closing]) -> Result<(), LedgerError> {
-    let calls: Vec<(i64, &OwedCall)> = closings
-        .iter()
-        .flat_map(|one| one.calls.iter().map(|call| (one.sequence, call)))
-        .collect();
-    sqlx::query!(
-        "insert into outbox (sequence, agent_id, action, message, state, due_at, done_at)
-         select call.sequence, agent_id, action, call.message, call.state,
-                coalesce(created_at + make_interval(secs => after_s::double precision), now()),
-                case call.state when 'done' then now() end
-         from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[]) as call (sequence, action, message, state, after_s)
-         join bets using (sequence)",
-        &calls.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(),
-        &calls.iter().map(|(_, call)| call.action.to_owned()).collect::<Vec<_>>(),
-        &calls.iter().map(|(_, call)| call.message.clone()).collect::<Vec<_>>(),
-        &calls.iter().map(|(_, call)| call.state.to_owned()).collect::<Vec<_>>(),
-        &calls.iter().map(|(_, call)| call.seconds_after_bet).collect::<Vec<_>>() as &[Option<i64>],
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-fn texts<T>(rows: &[T], text: impl Fn(&T) -> &'static str) -> Vec<String> {
+/// One fixed text of each row, for a statement.
+pub(super) fn texts<T>(rows: &[T], text: impl Fn(&T) -> &'static str) -> Vec<String> {
     rows.iter().map(|row| text(row).to_owned()).collect()
 }
 
@@ -273,8 +174,8 @@ pub async fn keep_strangers(connection: &mut PgConnection, restore_id: i64, stra
                       stake::numeric, win::numeric, decision
                from asked on conflict (agent_id, platform_tx_id) do nothing returning sequence, agent_id, platform_tx_id),
            queued as (
-               insert into outbox (sequence, agent_id, action, message)
-               select sequence, agent_id, 'cancelBet', cancel from kept join asked using (agent_id, platform_tx_id) where cancel is not null)
+               insert into outbox (sequence, agent_id, action, message, may_have_left, lapsed_claims)
+               select sequence, agent_id, 'cancelBet', cancel, true, 1 from kept join asked using (agent_id, platform_tx_id) where cancel is not null)
            select count(*) as "kept!" from kept"#,
         restore_id,
         &strangers.iter().map(|one| one.agent_id.clone()).collect::<Vec<_>>(),
@@ -291,25 +192,40 @@ pub async fn keep_strangers(connection: &mut PgConnection, restore_id: i64, stra
     .await?)
 }
 
-/// A player of whom the operator knows bets and the record may know nothing.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A player of whom the operator or Redis knows, and the record may know nothing.
+#[derive(Clone, Debug)]
 pub struct LostPlayer {
     pub agent_id: String,
     pub user_id: String,
-    pub currency: String,
+    /// `None`: nobody tells it, and no account can be made.
+    pub currency: Option<String>,
+    /// What stands for the player if they were forgotten.
+    pub pseudonym: Vec<u8>,
 }
 
-/// Makes the players that are missing, so that their nonces begin beyond those that they have used. Returns how many were missing.
+/// Makes the players that are missing, so that their nonces begin beyond those that they have used. Of one whose currency nobody tells
+/// it is kept where their nonces go on when their operator creates them. Returns how many were made.
 ///
 /// # Errors
 /// When PostgreSQL refuses it.
-pub async fn add_players(connection: &mut PgConnection, players: &[LostPlayer]) -> Result<u64, LedgerError> {
+pub async fn add_players(connection: &mut PgConnection, players: &[LostPlayer], nonces_in_reserve: i64) -> Result<u64, LedgerError> {
     let done = sqlx::query!(
-        "insert into players (agent_id, user_id, currency)
-         select * from unnest($1::text[], $2::text[], $3::text[]) on conflict do nothing",
+        "with missing as (
+             select one.*, coalesce(next_nonce, 0) as next_nonce
+             from unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) as one (agent_id, user_id, currency, pseudonym)
+                 left join forgotten_players using (pseudonym)
+             where not exists (select from players where players.agent_id = one.agent_id and players.user_id = one.user_id)),
+         passed_over as (
+             insert into forgotten_players (pseudonym, next_nonce)
+             select pseudonym, next_nonce + $5 from missing where currency is null
+             on conflict (pseudonym) do update set next_nonce = excluded.next_nonce)
+         insert into players (agent_id, user_id, currency, first_nonce)
+         select agent_id, user_id, currency, next_nonce from missing where currency is not null on conflict do nothing",
         &players.iter().map(|one| one.agent_id.clone()).collect::<Vec<_>>(),
         &players.iter().map(|one| one.user_id.clone()).collect::<Vec<_>>(),
-        &players.iter().map(|one| one.currency.clone()).collect::<Vec<_>>(),
+        &players.iter().map(|one| one.currency.clone()).collect::<Vec<_>>() as &[Option<String>],
+        &players.iter().map(|one| one.pseudonym.clone()).collect::<Vec<_>>(),
+        nonces_in_reserve,
     )
     .execute(connection)
     .await?;
@@ -343,7 +259,7 @@ pub async fn players_after(
                            (select max(nonce) + 1 from bets where bets.agent_id = players.agent_id and bets.user_id = players.user_id),
                            (select max(nonce) + 1 from bets_archive as bets
                             where bets.agent_id = players.agent_id and bets.user_id = players.user_id),
-                           0) as "free_nonce!"
+                           players.first_nonce) as "free_nonce!"
            from players left join lateral (
                select user_seed, nonce from player_seeds as seeds
                where seeds.agent_id = players.agent_id and seeds.user_id = players.user_id order by nonce desc limit 1) as seeds on true
@@ -423,6 +339,16 @@ pub async fn rotate(connection: &mut PgConnection, restore_id: i64, rotations: &
         &agents,
         &users,
         &nonces
+    )
+    .execute(&mut *transaction)
+    .await?;
+    // Whoever sends it as their own was shown it by us.
+    sqlx::query!(
+        "insert into used_user_seeds (agent_id, user_id, user_seed)
+         select * from unnest($1::text[], $2::text[], $3::text[]) on conflict do nothing",
+        &agents,
+        &users,
+        &rotations.iter().map(|one| one.user_seed.clone()).collect::<Vec<_>>(),
     )
     .execute(&mut *transaction)
     .await?;

@@ -1,5 +1,5 @@
-//! What other sessions of PostgreSQL do that costs ours: a transaction that is held open keeps every version of a row that was
-//! replaced since, and each bet replaces its player's.
+//! The oldest open transaction, whoever's it is, a server's own too: while one is held open, PostgreSQL keeps every version of a row
+//! that was replaced or deleted since, and each bet replaces its player's row of seeds.
 
 use sqlx::PgConnection;
 

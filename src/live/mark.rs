@@ -1,9 +1,11 @@
 //! How far the record had come when a server last saw it. Redis outlives a PostgreSQL that is put back to an older copy, so
 //! that what is kept here tells of it. It may be lost like everything here: a missing mark proves nothing.
 
-use redis::cmd;
+use redis::{cmd, pipe};
+use uuid::Uuid;
 
 use super::{Live, LiveError, keys, scripts};
+use crate::game::player::PlayerId;
 
 /// The latest bet of a PostgreSQL, and which PostgreSQL that was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,5 +64,31 @@ impl Live {
             "kept" => Ok(false),
             _ => Err(reply.unreadable()),
         }
+    }
+    /// The bets of the sessions that these players have, by fencing number and id.
+    ///
+    /// # Errors
+    /// [`LiveError::Unreachable`].
+    pub async fn bets_of_sessions(&self, players: &[PlayerId]) -> Result<Vec<(i64, Uuid)>, LiveError> {
+        if players.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = pipe();
+        for player in players {
+            pipeline.cmd("HMGET").arg(keys::game_session(player)).arg("sequence").arg("roundId");
+        }
+        // One session that is not a hash must not hide the others.
+        pipeline.ignore_errors();
+        let pipeline = &pipeline;
+        let asked = self.connection.run("gameSession", |mut counted| async move {
+            pipeline
+                .query_async::<Vec<redis::RedisResult<Vec<Option<String>>>>>(&mut counted)
+                .await
+        });
+        let bet = |answer: redis::RedisResult<Vec<Option<String>>>| match <[Option<String>; 2]>::try_from(answer.ok()?) {
+            Ok([Some(sequence), Some(round_id)]) => Some((sequence.parse().ok()?, round_id.parse().ok()?)),
+            _ => None,
+        };
+        Ok(asked.await?.into_iter().filter_map(bet).collect())
     }
 }

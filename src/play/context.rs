@@ -172,15 +172,21 @@ impl Context {
                 None
             }
         };
-        let (verdict, standing) = self
-            .ledger
-            .run(async |connection| record_mark::compare(connection, marked.as_ref()).await)
-            .await?;
+        let (verdict, standing) = match record_mark::judge(&self.ledger, &self.live, marked.as_ref()).await {
+            Ok(judged) => judged,
+            Err(record_mark::WatchError::Ledger(error)) => return Err(error.into()),
+            Err(record_mark::WatchError::Live(error)) => {
+                tracing::warn!(%error, "Redis cannot be asked whether PostgreSQL lost bets; the first sweep asks again");
+                return Ok(());
+            }
+        };
         match verdict {
             record_mark::Verdict::Fits => {}
             // Before the first bet there is nothing to mark.
             record_mark::Verdict::NoMark if standing.sequence == 0 => {}
-            record_mark::Verdict::NoMark | record_mark::Verdict::OtherSystem { .. } => tracing::warn!("{verdict}"),
+            record_mark::Verdict::NoMark | record_mark::Verdict::OtherSystem { .. } | record_mark::Verdict::OtherTimeline { .. } => {
+                tracing::warn!("{verdict}");
+            }
             record_mark::Verdict::Behind { .. } | record_mark::Verdict::RestoreUnfinished => {
                 return Err(StartError::RecordForbidsPlay(verdict));
             }

@@ -3,16 +3,24 @@
 //! debit: nothing may be decided on such a record before `faircross restore` has put it right.
 //!
 //! A mark that is missing proves nothing, and one of another PostgreSQL says nothing about this one: both are named and no more.
+//!
+//! A mark of another timeline tells of a promotion or a recovery, which may have lost what came after the mark. The sessions in Redis
+//! are then held against the record: each has a bet that was committed before it, so one without a bet proves the loss. Where all
+//! have theirs nothing is proven, and the change is named.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::ledger::LedgerError;
 use crate::ledger::mark::{self, Standing};
-use crate::live::{LiveError, RecordMark};
+use crate::ledger::{Ledger, LedgerError};
+use crate::live::{Live, LiveError, RecordMark};
 use crate::play::context::Context;
+
+/// Of so many players the sessions are asked for after a change of the timeline, and of so many by one pipelined read.
+const PLAYERS_ASKED_FOR: i64 = 100_000;
+const PLAYERS_AT_ONCE: usize = 500;
 
 /// What the comparison says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +31,9 @@ pub enum Verdict {
     NoMark,
     /// The mark is of another PostgreSQL.
     OtherSystem { marked: String, found: String },
-    /// The record does not have the bet that was marked.
+    /// The bet that was marked is there, but PostgreSQL was promoted or recovered since, and may have lost later ones.
+    OtherTimeline { marked: String, found: String },
+    /// The record does not have the bet that was marked, or the bet of a session.
     Behind {
         sequence: i64,
         timeline: String,
@@ -53,6 +63,10 @@ impl std::fmt::Display for Verdict {
                 formatter,
                 "the mark in Redis is of another PostgreSQL ({marked}, this one is {found}) and says nothing; if PostgreSQL was restored, run `faircross restore`"
             ),
+            Self::OtherTimeline { marked, found } => write!(
+                formatter,
+                "PostgreSQL was promoted or recovered (the mark is of timeline {marked}, this is {found}); it has the latest bet that was marked and those of the sessions that were asked for, which proves no more; if it lost commits, run `faircross restore`"
+            ),
             Self::Behind {
                 sequence,
                 timeline,
@@ -81,7 +95,7 @@ pub async fn compare(connection: &mut PgConnection, marked: Option<&RecordMark>)
                 marked: marked.system.clone(),
                 found: standing.system.clone(),
             },
-            Some(marked) if has_marked_bet(connection, marked, &standing).await? => Verdict::Fits,
+            Some(marked) if has_marked_bet(connection, marked, &standing).await? => on_timeline(marked, &standing),
             Some(marked) => Verdict::Behind {
                 sequence: marked.sequence,
                 timeline: marked.timeline.clone(),
@@ -104,6 +118,48 @@ async fn has_marked_bet(connection: &mut PgConnection, marked: &RecordMark, stan
         return Ok(true);
     }
     mark::has_bet(connection, marked.sequence, bet_id).await
+}
+
+/// A standby does not tell its timeline.
+fn on_timeline(marked: &RecordMark, standing: &Standing) -> Verdict {
+    if marked.timeline == standing.timeline || marked.timeline.is_empty() || standing.timeline.is_empty() {
+        return Verdict::Fits;
+    }
+    Verdict::OtherTimeline {
+        marked: marked.timeline.clone(),
+        found: standing.timeline.clone(),
+    }
+}
+
+/// Compares PostgreSQL with the mark and, after a change of the timeline, with the sessions in Redis.
+///
+/// # Errors
+/// When a store cannot be used.
+pub async fn judge(ledger: &Ledger, live: &Live, marked: Option<&RecordMark>) -> Result<(Verdict, RecordMark), WatchError> {
+    let (verdict, standing) = ledger.run_reserved(async |connection| compare(connection, marked).await).await?;
+    let Verdict::OtherTimeline { marked, found } = &verdict else {
+        return Ok((verdict, standing));
+    };
+    let players = ledger
+        .run_reserved(async |connection| mark::recent_players(connection, PLAYERS_ASKED_FOR).await)
+        .await?;
+    let mut bets = Vec::new();
+    for batch in players.chunks(PLAYERS_AT_ONCE) {
+        bets.extend(live.bets_of_sessions(batch).await?);
+    }
+    // The bet of a session is committed before it, so one that is missing was lost.
+    let missing = ledger
+        .run_reserved(async |connection| mark::first_missing(connection, &bets).await)
+        .await?;
+    let verdict = match missing {
+        Some(sequence) => Verdict::Behind {
+            sequence,
+            timeline: marked.clone(),
+            found_timeline: found.clone(),
+        },
+        None => verdict,
+    };
+    Ok((verdict, standing))
 }
 
 fn mark_of(standing: Standing) -> RecordMark {
@@ -141,10 +197,7 @@ pub enum WatchError {
 /// When a store cannot be used; what was found before holds.
 pub async fn look(context: &Context) -> Result<Verdict, WatchError> {
     let marked = context.live.record_mark().await?;
-    let (verdict, standing) = context
-        .ledger
-        .run_reserved(async |connection| compare(connection, marked.as_ref()).await)
-        .await?;
+    let (verdict, standing) = judge(&context.ledger, &context.live, marked.as_ref()).await?;
     let forbidden = verdict.forbids_play();
     if context.record_watch.0.swap(forbidden, Ordering::AcqRel) != forbidden {
         if forbidden {
@@ -153,7 +206,7 @@ pub async fn look(context: &Context) -> Result<Verdict, WatchError> {
             tracing::warn!("{verdict}; rounds go on");
         }
     }
-    if let Verdict::OtherSystem { .. } = verdict {
+    if let Verdict::OtherSystem { .. } | Verdict::OtherTimeline { .. } = verdict {
         tracing::warn!("{verdict}");
     }
     if !forbidden && marked.as_ref() != Some(&standing) {

@@ -11,7 +11,7 @@ pub struct Remark {
     pub detail: String,
 }
 
-/// What this run has done. One that goes on with a run that was killed counts what was left to do.
+/// What this run has done. After a run that was killed, the next counts of the open bets those that were left, and all else anew.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bill {
@@ -23,13 +23,13 @@ pub struct Bill {
     pub voided: u64,
     /// Open bets of which nobody knows whether the stake was taken.
     pub cancelled: u64,
-    /// Open bets that the operator has settled with an amount that their road does not pay.
+    /// Open bets that have ended in a way that their road does not allow, or that cannot be computed any more.
     pub left_to_people: u64,
     /// Bets that only the operator knows and holds open: cancelled there.
     pub lost_bets_cancelled: u64,
     /// Bets that only the operator knows, and has closed.
     pub lost_bets_closed: u64,
-    /// Players whom only the operator knew.
+    /// Players whom only the operator or Redis knew.
     pub lost_players: u64,
     /// Players who got a new pair of seeds and a nonce that was never used.
     pub pairs_rotated: u64,
@@ -60,7 +60,7 @@ impl fmt::Display for Bill {
             (self.left_to_people, "open bets left to people (`faircross queue list`)"),
             (self.lost_bets_cancelled, "bets that only the operator knows, cancelled there"),
             (self.lost_bets_closed, "bets that only the operator knows, closed there before"),
-            (self.lost_players, "players that only the operator knew"),
+            (self.lost_players, "players that were not in the record"),
             (self.pairs_rotated, "players with new seeds and a new nonce"),
             (self.players_signed_out, "players signed out"),
             (self.launch_links_burned, "launch links made worthless"),

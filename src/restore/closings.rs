@@ -5,23 +5,33 @@ use chrono::{DateTime, Utc};
 use super::endings::{Void, hundredths};
 use crate::game::bet_state::BetState;
 use crate::game::round::Ended;
+use crate::ledger::closings::{Closing, OwedCall};
 use crate::ledger::history::BetRow;
-use crate::ledger::restore::{Closing, OwedCall};
 use crate::wallet::message::{BetFacts, SettleFacts, cancel_message, settle_message, void_message};
 
-/// A cancel, at once and once more when the debit can no longer be on its way.
-pub fn cancelled(bet: &BetRow, facts: &BetFacts<'_>, second_after_bet_s: i64) -> Closing {
+/// A cancel, at once and once more when the debit can no longer be on its way; `told`: the operator has cancelled it.
+pub fn cancelled(bet: &BetRow, facts: &BetFacts<'_>, told: bool, second_after_bet_s: i64) -> Closing {
     let message = cancel_message(facts);
-    let second = OwedCall {
-        seconds_after_bet: Some(second_after_bet_s),
-        ..call("cancelBet", message.clone(), "open")
+    let calls = if told {
+        vec![call("cancelBet", message, "done")]
+    } else {
+        let first = OwedCall {
+            debit_is_over_after_bet_s: Some(second_after_bet_s),
+            ..call("cancelBet", message, "open")
+        };
+        let second = OwedCall {
+            seconds_after_bet: Some(second_after_bet_s),
+            ..first.clone()
+        };
+        vec![first, second]
     };
     Closing {
         place_first: false,
         state: "PENDING_CANCEL",
         end_reason: "cancelled",
-        decision: "cancelled",
-        calls: vec![call("cancelBet", message, "open"), second],
+        final_state: told.then_some("CANCELLED"),
+        decision: if told { "cancelled as closed there" } else { "cancelled" },
+        calls,
         ..unpaid(bet)
     }
 }
@@ -51,7 +61,7 @@ pub fn voided(bet: &BetRow, facts: &BetFacts<'_>, void: Void, now: DateTime<Utc>
     let (state, decision) = match void {
         Void::Owed => ("open", "voided"),
         Void::Told => ("done", "voided as closed there"),
-        Void::Contradicted => ("needs_human", "left to people"),
+        Void::Contradicted | Void::Unreadable => ("needs_human", "left to people"),
     };
     Closing {
         final_state: (void == Void::Told).then_some("VOIDED"),
@@ -84,5 +94,6 @@ fn call(action: &'static str, message: String, state: &'static str) -> OwedCall 
         message,
         state,
         seconds_after_bet: None,
+        debit_is_over_after_bet_s: None,
     }
 }

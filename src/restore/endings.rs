@@ -14,8 +14,8 @@ use crate::live::Session;
 /// How a bet is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Nobody knows what the operator took: it is cancelled, as every such bet is.
-    Cancelled,
+    /// Nobody knows what the operator took: it is cancelled, as every such bet is; `told`: the operator has cancelled it.
+    Cancelled { told: bool },
     /// It ended so; `told`: the operator knows and has paid.
     Ended { ended: Ended, told: bool },
     /// The stake goes back.
@@ -30,30 +30,39 @@ pub enum Void {
     Told,
     /// It has settled the bet with an amount that the bet's road does not pay: people decide.
     Contradicted,
+    /// The bet has ended, as the operator or its session says, but how it ended cannot be computed from its terms: people decide.
+    Unreadable,
 }
 
-/// Decides. `terms` are those of the bet, where its seed can be opened; `is_covered`: a ledger speaks for its agent.
+/// Decides. `terms` are those of the bet, where they can be had; `is_covered`: a ledger speaks for its agent.
 pub fn decide(bet: &BetRow, terms: Option<&Terms>, is_covered: bool, entry: Option<&LedgerBet>, session: Option<&Session>) -> Ending {
     let is_pending = bet.state == BetState::Pending;
-    let decided = session
-        .filter(|session| session.sequence == bet.sequence && session.round_id == bet.bet_id.to_string())
-        .and_then(|session| terms?.end(session.end?, session.current_step).ok());
-    match entry.map(|entry| entry.state) {
-        Some(LedgerState::Settled) => match entry.and_then(|entry| end_that_pays(bet, terms?, entry.won())) {
-            Some(ended) => Ending::Ended { ended, told: true },
-            None => Ending::Voided(Void::Contradicted),
+    match entry.map(|entry| (entry.state, entry)) {
+        Some((LedgerState::Settled, entry)) => match terms.map(|terms| end_that_pays(bet, terms, entry.won())) {
+            Some(Some(ended)) => Ending::Ended { ended, told: true },
+            Some(None) => Ending::Voided(Void::Contradicted),
+            None => Ending::Voided(Void::Unreadable),
         },
-        Some(LedgerState::Voided) => Ending::Voided(Void::Told),
-        Some(LedgerState::Cancelled | LedgerState::CancelledBeforeBet) if !is_pending => Ending::Voided(Void::Told),
-        Some(LedgerState::Cancelled | LedgerState::CancelledBeforeBet | LedgerState::Refused) if is_pending => Ending::Cancelled,
-        None if is_pending && is_covered => Ending::Cancelled,
-        _ => match decided {
-            Some(ended) if ended.reason == EndReason::Void => Ending::Voided(Void::Owed),
-            Some(ended) => Ending::Ended { ended, told: false },
-            None if is_pending => Ending::Cancelled,
+        Some((LedgerState::Voided, _)) => Ending::Voided(Void::Told),
+        Some((LedgerState::Cancelled | LedgerState::CancelledBeforeBet, _)) if is_pending => Ending::Cancelled { told: true },
+        Some((LedgerState::Cancelled | LedgerState::CancelledBeforeBet, _)) => Ending::Voided(Void::Told),
+        Some((LedgerState::Refused, _)) if is_pending => Ending::Cancelled { told: false },
+        None if is_pending && is_covered => Ending::Cancelled { told: false },
+        _ => match session.filter(|session| session.sequence == bet.sequence && session.round_id == bet.bet_id.to_string()) {
+            Some(session) => as_decided(terms, session),
+            None if is_pending => Ending::Cancelled { told: false },
             None => Ending::Voided(Void::Owed),
         },
     }
+}
+
+/// As the session of the bet has ended.
+fn as_decided(terms: Option<&Terms>, session: &Session) -> Ending {
+    if session.end == Some(EndReason::Void) {
+        return Ending::Voided(Void::Owed);
+    }
+    let ended = session.end.and_then(|reason| terms?.end(reason, session.current_step).ok());
+    ended.map_or(Ending::Voided(Void::Unreadable), |ended| Ending::Ended { ended, told: false })
 }
 
 /// The end on the bet's road that pays what the operator has paid.

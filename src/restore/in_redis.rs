@@ -23,13 +23,22 @@ const REMOVED: [&str; 8] = [
     "record-mark",
 ];
 
+/// What Redis tells of a player.
+#[derive(Debug, Default)]
+pub struct Traces {
+    /// The highest nonce of a round.
+    pub nonce: Option<i64>,
+    /// The currency of a round; `None`: no round is left, only the copy of the player's standing.
+    pub currency: Option<String>,
+}
+
 /// What is of use.
 #[derive(Debug, Default)]
 pub struct InRedis {
     /// Sessions that had ended, by the id of their round.
     pub ended: HashMap<String, Session>,
-    /// The highest nonce that a player was told of.
-    nonces: HashMap<PlayerId, i64>,
+    /// All players of whom there is anything.
+    pub players: HashMap<PlayerId, Traces>,
     /// The highest fencing number.
     pub highest_sequence: i64,
 }
@@ -50,7 +59,7 @@ impl InRedis {
 
     /// The highest nonce of a player that Redis tells of.
     pub fn nonce_of(&self, player: &PlayerId) -> Option<i64> {
-        self.nonces.get(player).copied()
+        self.players.get(player)?.nonce
     }
 
     fn look_at(&mut self, entry: &Entry) {
@@ -58,10 +67,8 @@ impl InRedis {
         let fields = fields_of(entry);
         if let Some(rest) = key.strip_prefix("gameSession:") {
             self.look_at_session(rest, &fields);
-        } else if let Some(rest) = key.strip_prefix("fairness:") {
-            // A copy for show, which servers of the first version wrote for seven days.
-            let player = rest.split_once(':').and_then(|(user_id, agent_id)| player(agent_id, user_id));
-            self.note_nonce(player, fields.get("nonce").and_then(|nonce| nonce.parse().ok()));
+        } else if let Some(rest) = key.strip_prefix("player:") {
+            self.traces_of(rest);
         } else if key == "record-mark" {
             self.note_sequence(fields.get("sequence").and_then(|sequence| sequence.parse().ok()));
         }
@@ -70,19 +77,27 @@ impl InRedis {
     fn look_at_session(&mut self, rest: &str, fields: &HashMap<String, String>) {
         let sequence = fields.get("sequence").and_then(|sequence| sequence.parse().ok());
         self.note_sequence(sequence);
-        let player = rest.split_once('-').and_then(|(user_id, agent_id)| player(agent_id, user_id));
-        let pinned: Option<serde_json::Value> = fields.get("round").and_then(|round| serde_json::from_str(round).ok());
-        self.note_nonce(player, pinned.and_then(|pinned| pinned["nonce"].as_i64()));
+        if let Some(traces) = self.traces_of(rest) {
+            let pinned: serde_json::Value = fields
+                .get("round")
+                .and_then(|round| serde_json::from_str(round).ok())
+                .unwrap_or_default();
+            traces.nonce = traces.nonce.max(pinned["nonce"].as_i64());
+            traces.currency = pinned["currency"].as_str().map(ToOwned::to_owned).or(traces.currency.take());
+        }
         if let Some(session) = ended_session(fields) {
             self.ended.insert(session.round_id.clone(), session);
         }
     }
 
-    fn note_nonce(&mut self, player: Option<PlayerId>, nonce: Option<i64>) {
-        if let (Some(player), Some(nonce)) = (player, nonce) {
-            let highest = self.nonces.entry(player).or_default();
-            *highest = nonce.max(*highest);
-        }
+    /// The traces of the player whom `{userId}-{agentId}` names.
+    fn traces_of(&mut self, name: &str) -> Option<&mut Traces> {
+        let (user_id, agent_id) = name.split_once('-')?;
+        let player = PlayerId {
+            agent_id: AgentId::parse(agent_id).ok()?,
+            user_id: UserId::parse(user_id).ok()?,
+        };
+        Some(self.players.entry(player).or_default())
     }
 
     fn note_sequence(&mut self, sequence: Option<i64>) {
@@ -113,13 +128,6 @@ fn fields_of(entry: &Entry) -> HashMap<String, String> {
     let texts: Vec<String> = entry.texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
     let (pairs, _) = texts.as_chunks::<2>();
     pairs.iter().map(|[name, value]| (name.clone(), value.clone())).collect()
-}
-
-fn player(agent_id: &str, user_id: &str) -> Option<PlayerId> {
-    Some(PlayerId {
-        agent_id: AgentId::parse(agent_id).ok()?,
-        user_id: UserId::parse(user_id).ok()?,
-    })
 }
 
 /// A session that says how it ended; one that is open or cannot be read decides nothing.

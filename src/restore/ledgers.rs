@@ -68,6 +68,14 @@ impl Ledgers {
         Ok(Self { all })
     }
 
+    /// All agents that they name: those for which they were given, and those of their bets.
+    pub fn agents(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().flat_map(|(named, ledger)| {
+            let of_bets = ledger.bets.keys().map(String::as_str);
+            named.as_ref().map(AgentId::as_str).into_iter().chain(of_bets)
+        })
+    }
+
     /// Whether one of them speaks for this agent.
     pub fn speak_for(&self, agent_id: &str) -> bool {
         !self.of(agent_id).is_empty()

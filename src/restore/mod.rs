@@ -10,9 +10,9 @@ mod closings;
 mod endings;
 mod in_redis;
 pub mod ledgers;
+mod open_bets;
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -21,28 +21,24 @@ use crate::audit::{AuditError, LedgerBet, LedgerState};
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::failpoint;
-use crate::game::configuration::GameConfiguration;
 use crate::game::fairness::ServerSeed;
 use crate::game::player::{AgentId, PlayerId, UserId};
-use crate::game::round::Terms;
-use crate::ledger::history::BetRow;
-use crate::ledger::restore::{self, Closing, FoundPlayer, LostPlayer, Rotation, Stranger};
+use crate::ledger::restore::{self, FoundPlayer, LostPlayer, Rotation, Stranger};
 use crate::ledger::sealing::{Sealing, server_seed_row};
-use crate::ledger::{LedgerError, configurations};
+use crate::ledger::{LedgerError, agents, closings as rows};
 use crate::live::{Live, LiveError};
-use crate::play::context::Configuration;
 use crate::play::record_mark;
-use crate::play::round::{RoundFacts, stake_of};
+use crate::play::round::RoundFacts;
 use crate::wallet::message::{BetFacts, GamePayload, cancel_message};
 use bill::Bill;
-use endings::{Ending, Void, decide};
 use in_redis::InRedis;
 use ledgers::Ledgers;
 
 /// Rows that one statement writes.
 const BATCH: i64 = 500;
-/// So many nonces more than are known to be used are passed over: a bet that never left us is known to nobody.
-const NONCES_IN_RESERVE: i64 = 10_000;
+/// So many nonces more than are known to be used are passed over: a bet that never left us is known to nobody, and without a ledger
+/// none is. A player who bets a hundred times a second needs more than a year for them, and there are two million times as many.
+const NONCES_IN_RESERVE: i64 = 1 << 32;
 /// So many fencing numbers likewise.
 const SEQUENCES_IN_RESERVE: i64 = 1_000_000;
 /// So many sign-ins of a player likewise.
@@ -67,6 +63,12 @@ pub enum RestoreError {
     AnotherRuns,
     #[error("no ledger speaks for {agents}: name one by --operator-ledger AGENT=URL|FILE, or say --without-ledger AGENT")]
     NoLedger { agents: String },
+    #[error("the record does not have {agents}, which ledgers, options or Redis name: `faircross agent add` it, then run this again")]
+    UnknownAgents { agents: String },
+    #[error(
+        "the secrets of {agents} cannot be opened: SEALING_KEY has to be the one of the servers (`faircross agent add` replaces what is damaged)"
+    )]
+    Sealed { agents: String },
 }
 
 /// What a restore works with.
@@ -91,16 +93,45 @@ pub struct Restore<'a> {
 /// When it may not, or PostgreSQL cannot be asked.
 pub async fn check(restore: &mut Restore<'_>) -> Result<(), RestoreError> {
     refuse_beside_servers(&mut restore.connection).await?;
-    let agents = restore::agents(&mut restore.connection).await?;
-    let silent: Vec<String> = agents
-        .into_iter()
-        .map(|agent| agent.agent_id)
-        .filter(|agent_id| !restore.ledgers.speak_for(agent_id) && !restore.without_ledger.contains(agent_id))
+    let named = restore.ledgers.agents().chain(restore.without_ledger.iter().map(String::as_str));
+    let known = refuse_unknown_agents(&mut restore.connection, named).await?;
+    let silent: Vec<String> = known
+        .iter()
+        .filter(|agent_id| !restore.ledgers.speak_for(agent_id) && !restore.without_ledger.contains(*agent_id))
+        .cloned()
         .collect();
-    if silent.is_empty() {
+    if !silent.is_empty() {
+        return Err(RestoreError::NoLedger { agents: silent.join(", ") });
+    }
+    refuse_sealed(&mut restore.connection, restore.sealing, &known).await
+}
+
+/// The bets of an agent that was added after the copy was made would be passed over. Returns the agents that are known.
+async fn refuse_unknown_agents(connection: &mut PgConnection, named: impl Iterator<Item = &str>) -> Result<BTreeSet<String>, RestoreError> {
+    let known: BTreeSet<String> = restore::agents(connection).await?.into_iter().map(|agent| agent.agent_id).collect();
+    let unknown: BTreeSet<&str> = named.filter(|agent_id| !known.contains(*agent_id)).collect();
+    if unknown.is_empty() {
+        Ok(known)
+    } else {
+        let agents = unknown.into_iter().collect::<Vec<_>>().join(", ");
+        Err(RestoreError::UnknownAgents { agents })
+    }
+}
+
+/// With another key no road can be computed, and new seeds would be sealed for nobody.
+async fn refuse_sealed(connection: &mut PgConnection, sealing: &Sealing, known: &BTreeSet<String>) -> Result<(), RestoreError> {
+    let mut sealed = Vec::new();
+    for agent_id in known {
+        match agents::find(connection, sealing, agent_id).await {
+            Ok(_) => {}
+            Err(LedgerError::Unreadable { .. }) => sealed.push(agent_id.clone()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if sealed.is_empty() {
         Ok(())
     } else {
-        Err(RestoreError::NoLedger { agents: silent.join(", ") })
+        Err(RestoreError::Sealed { agents: sealed.join(", ") })
     }
 }
 
@@ -116,16 +147,28 @@ async fn refuse_beside_servers(connection: &mut PgConnection) -> Result<(), Rest
 /// # Errors
 /// When a store cannot be used; the restore is then run again.
 pub async fn run(mut restore: Restore<'_>) -> Result<Bill, RestoreError> {
-    let Some(restore_id) = restore::begin(&mut restore.connection).await? else {
+    let Some(begun) = restore::begin(&mut restore.connection).await? else {
         return Err(RestoreError::AnotherRuns);
     };
-    // One may have started while people were asked; from here on none does.
-    refuse_beside_servers(&mut restore.connection).await?;
-    let mut bill = Bill::default();
-    let in_redis = InRedis::read(restore.redis).await?;
-    let lost = restore.lost_bets().await?;
-    bill.sequence = restore.move_sequence(&in_redis, lost.len()).await?;
+    let restore_id = begun.restore_id;
+    let (in_redis, lost) = match restore.look_around().await {
+        Ok(found) => found,
+        Err(error) => {
+            // Nothing was changed, so the servers are not held back.
+            if begun.is_new
+                && let Err(error) = restore::withdraw(&mut restore.connection, restore_id).await
+            {
+                tracing::error!(%error, "this restore was not taken back; servers start when one has come to its end");
+            }
+            return Err(error);
+        }
+    };
+    let mut bill = Bill {
+        sequence: restore.move_sequence(&in_redis, lost.len()).await?,
+        ..Bill::default()
+    };
     restore.close_open_bets(restore_id, &in_redis, &mut bill).await?;
+    rows::doubt_unsent(&mut restore.connection).await?;
     failpoint::reach("R1");
     restore.keep_lost_bets(restore_id, &lost, &in_redis, &mut bill).await?;
     failpoint::reach("R2");
@@ -142,6 +185,17 @@ pub async fn run(mut restore: Restore<'_>) -> Result<Bill, RestoreError> {
 }
 
 impl<'a> Restore<'a> {
+    /// All that is known elsewhere, read before anything is changed.
+    async fn look_around(&mut self) -> Result<(InRedis, Vec<&'a LedgerBet>), RestoreError> {
+        // One may have started while people were asked; since the restore was begun none does.
+        refuse_beside_servers(&mut self.connection).await?;
+        let in_redis = InRedis::read(self.redis).await?;
+        let named = in_redis.players.keys().map(|player| player.agent_id.as_str());
+        refuse_unknown_agents(&mut self.connection, named).await?;
+        let lost = self.lost_bets().await?;
+        Ok((in_redis, lost))
+    }
+
     /// The bets that only the operators know.
     async fn lost_bets(&mut self) -> Result<Vec<&'a LedgerBet>, RestoreError> {
         let ledgers = self.ledgers;
@@ -149,7 +203,7 @@ impl<'a> Restore<'a> {
         for agent in restore::agents(&mut self.connection).await? {
             let bets: Vec<&'a LedgerBet> = ledgers.bets(&agent.agent_id);
             for batch in bets.chunks(usize::try_from(BATCH).unwrap_or(1)) {
-                // An id that is none of ours in form is none of ours.
+                // The record has UUIDs alone. A bet with another id is looked for nowhere and counts as lost.
                 let by_id: HashMap<Uuid, &'a LedgerBet> = batch
                     .iter()
                     .filter_map(|bet| Some((bet.platform_tx_id.parse().ok()?, *bet)))
@@ -174,70 +228,6 @@ impl<'a> Restore<'a> {
         Ok(restore::move_sequence(&mut self.connection, past).await?)
     }
 
-    async fn close_open_bets(&mut self, restore_id: i64, in_redis: &InRedis, bill: &mut Bill) -> Result<(), RestoreError> {
-        let agents = restore::agents(&mut self.connection).await?;
-        let offsets: HashMap<String, i32> = agents.into_iter().map(|agent| (agent.agent_id, agent.utc_offset_minutes)).collect();
-        let mut configurations = HashMap::new();
-        loop {
-            let bets = restore::open_bets(&mut self.connection, BATCH).await?;
-            if bets.is_empty() {
-                return Ok(());
-            }
-            let mut closings: Vec<Closing> = Vec::new();
-            for bet in &bets {
-                let terms = self.terms(bet, &mut configurations).await?;
-                let is_covered = self.ledgers.speak_for(&bet.agent_id);
-                let entry = self.ledgers.bet(&bet.agent_id, &bet.bet_id.to_string());
-                let session = in_redis.ended.get(&bet.bet_id.to_string());
-                let ending = decide(bet, terms.as_ref(), is_covered, entry, session);
-                let offset = offsets.get(&bet.agent_id).copied().unwrap_or_default();
-                let platform_tx_id = bet.bet_id.to_string();
-                let facts = self.facts_of(bet, &platform_tx_id, offset)?;
-                let closing = match ending {
-                    Ending::Cancelled => closings::cancelled(bet, &facts, self.second_cancel_after_bet_s),
-                    Ending::Ended { ended, told } => closings::ended(bet, facts, &ended, told, self.clock.now()),
-                    Ending::Voided(void) => closings::voided(bet, &facts, void, self.clock.now()),
-                };
-                closings.push(Closing {
-                    operator_state: entry.map(|entry| entry.state.as_str().to_owned()),
-                    ..closing
-                });
-                note(bill, bet, ending, entry);
-            }
-            restore::close(&mut self.connection, restore_id, &closings).await?;
-        }
-    }
-
-    /// The road and the terms of a bet; `None` where its seed cannot be opened, so that nothing can be computed from it.
-    async fn terms(&mut self, bet: &BetRow, known: &mut HashMap<i32, Option<Configuration>>) -> Result<Option<Terms>, RestoreError> {
-        let version = bet.configuration_version;
-        if let Entry::Vacant(unread) = known.entry(version) {
-            let content = configurations::content(&mut self.connection, version).await?;
-            let game = content.and_then(|bytes| GameConfiguration::parse(&bytes).ok());
-            unread.insert(game.map(|game| Configuration { version, game }));
-        }
-        let Some(Some(configuration)) = known.get(&version) else {
-            return Ok(None);
-        };
-        let facts = RoundFacts::of_bet(bet, configuration, self.sealing);
-        Ok(facts.ok().and_then(|facts| facts.terms().ok()))
-    }
-
-    /// What every message about a bet says of it.
-    fn facts_of<'b>(&'b self, bet: &'b BetRow, platform_tx_id: &'b str, utc_offset_minutes: i32) -> Result<BetFacts<'b>, LedgerError> {
-        Ok(BetFacts {
-            platform_tx_id,
-            user_id: &bet.user_id,
-            currency: &bet.currency,
-            stake: stake_of(bet)?,
-            decimal_places: u8::try_from(bet.decimal_places).unwrap_or_default(),
-            round_id: platform_tx_id,
-            placed_at: bet.placed_at,
-            payload: self.payload,
-            utc_offset_minutes,
-        })
-    }
-
     async fn keep_lost_bets(
         &mut self,
         restore_id: i64,
@@ -259,20 +249,35 @@ impl<'a> Restore<'a> {
                 }
             }
         }
-        let players: BTreeSet<LostPlayer> = lost
+        self.add_lost_players(lost, in_redis, bill).await
+    }
+
+    /// Players of the lost bets, and those of whom Redis alone tells.
+    async fn add_lost_players(&mut self, lost: &[&LedgerBet], in_redis: &InRedis, bill: &mut Bill) -> Result<(), RestoreError> {
+        let of_bets = lost.iter().filter_map(|bet| {
+            let (agent_id, user_id) = (AgentId::parse(&bet.agent_id).ok()?, UserId::parse(&bet.user_id).ok()?);
+            Some((PlayerId { agent_id, user_id }, bet.currency.clone()))
+        });
+        let of_redis = in_redis
+            .players
             .iter()
-            .filter(|bet| UserId::parse(&bet.user_id).is_ok())
-            .filter_map(|bet| {
-                Some(LostPlayer {
-                    agent_id: bet.agent_id.clone(),
-                    user_id: bet.user_id.clone(),
-                    currency: bet.currency.clone()?,
-                })
+            .map(|(player, traces)| (player.clone(), traces.currency.clone()));
+        let mut currencies: BTreeMap<PlayerId, Option<String>> = BTreeMap::new();
+        for (player, currency) in of_redis.chain(of_bets) {
+            let told = currencies.entry(player).or_default();
+            *told = told.take().or(currency);
+        }
+        let players: Vec<LostPlayer> = currencies
+            .into_iter()
+            .map(|(player, currency)| LostPlayer {
+                pseudonym: self.sealing.pseudonym(&player).to_vec(),
+                agent_id: player.agent_id.as_str().to_owned(),
+                user_id: player.user_id.as_str().to_owned(),
+                currency,
             })
             .collect();
-        let players: Vec<LostPlayer> = players.into_iter().collect();
         for batch in players.chunks(usize::try_from(BATCH).unwrap_or(1)) {
-            bill.lost_players += restore::add_players(&mut self.connection, batch).await?;
+            bill.lost_players += restore::add_players(&mut self.connection, batch, NONCES_IN_RESERVE).await?;
         }
         Ok(())
     }
@@ -334,16 +339,13 @@ impl<'a> Restore<'a> {
         }
     }
 
-    /// A new pair, at a nonce beyond all that may have been used. `None`: a player who never had one.
+    /// A new pair, at a nonce beyond all that may have been used. A player without a pair may have got one since the copy was made.
     fn rotation(&self, player: &FoundPlayer, lost: i64, in_redis: &InRedis) -> Option<Rotation> {
         let id = PlayerId {
             agent_id: AgentId::parse(&player.agent_id).ok()?,
             user_id: UserId::parse(&player.user_id).ok()?,
         };
         let seen = in_redis.nonce_of(&id);
-        if player.user_seed.is_none() && lost == 0 && seen.is_none() {
-            return None;
-        }
         let used = player.free_nonce.max(seen.map_or(0, |nonce| nonce.saturating_add(1)));
         let row = server_seed_row(&id);
         let (current, next) = (
@@ -361,24 +363,6 @@ impl<'a> Restore<'a> {
             next_server_seed_sealed: self.sealing.seal(&row, next.reveal()),
             next_commitment: next.commitment().as_str().to_owned(),
         })
-    }
-}
-
-fn note(bill: &mut Bill, bet: &BetRow, ending: Ending, entry: Option<&LedgerBet>) {
-    let counted = match ending {
-        Ending::Cancelled => &mut bill.cancelled,
-        Ending::Ended { told: true, .. } | Ending::Voided(Void::Told) => &mut bill.closed_by_operator,
-        Ending::Ended { told: false, .. } => &mut bill.closed_by_session,
-        Ending::Voided(Void::Owed) => &mut bill.voided,
-        Ending::Voided(Void::Contradicted) => &mut bill.left_to_people,
-    };
-    *counted += 1;
-    if ending == Ending::Voided(Void::Contradicted) {
-        let won = entry.map(LedgerBet::won).unwrap_or_default();
-        bill.remark(
-            format!("bet {}", bet.bet_id),
-            format!("the operator has settled it with {won}, which no lane of its road pays"),
-        );
     }
 }
 

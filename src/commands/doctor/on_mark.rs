@@ -2,9 +2,11 @@
 
 use tokio::time::timeout;
 
-use super::{Failure, PATIENCE, Report, on_postgres};
+use super::{Failure, PATIENCE, Report};
+use crate::ledger::Ledger;
 use crate::live::{Live, LiveSettings, RecordMark};
-use crate::play::record_mark::{Verdict, compare};
+use crate::play::context::ledger_settings;
+use crate::play::record_mark::{Verdict, judge as judge_record};
 use crate::settings::Settings;
 
 /// Left out where one of the two does not answer or the schema is not there, which other checks report.
@@ -22,8 +24,10 @@ async fn ask(settings: &Settings) -> Result<(Verdict, RecordMark), Failure> {
         locks_enabled: false,
     })?;
     let marked = live.record_mark().await?;
-    let mut connection = on_postgres::connect(settings).await?;
-    Ok(compare(&mut connection, marked.as_ref()).await?)
+    let ledger = Ledger::connect(&ledger_settings(settings)?)?;
+    let judged = judge_record(&ledger, &live, marked.as_ref()).await;
+    ledger.close().await;
+    Ok(judged?)
 }
 
 fn judge(report: &mut Report, verdict: &Verdict, standing: &RecordMark) {
@@ -42,6 +46,11 @@ fn judge(report: &mut Report, verdict: &Verdict, standing: &RecordMark) {
             name,
             verdict.to_string(),
             "nothing, if Redis is new; a server's first sweep sets the mark",
+        ),
+        Verdict::OtherTimeline { .. } => report.warn(
+            name,
+            verdict.to_string(),
+            "nothing, if the standby that was promoted was a synchronous one; a server's first sweep sets the mark",
         ),
         Verdict::Behind { .. } | Verdict::RestoreUnfinished => report.fail(name, verdict.to_string(), remedy),
     }
