@@ -13,6 +13,7 @@ pub mod ledgers;
 mod open_bets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -43,6 +44,10 @@ const NONCES_IN_RESERVE: i64 = 1 << 32;
 const SEQUENCES_IN_RESERVE: i64 = 1_000_000;
 /// So many sign-ins of a player likewise.
 const GENERATIONS_IN_RESERVE: i64 = 1_000_000;
+
+/// So often, and so far apart, servers' connections are looked for before they count: five seconds in all.
+const LOOKS_AT_CONNECTIONS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Why a restore stopped. It can be run again.
 #[derive(Debug, thiserror::Error)]
@@ -135,10 +140,16 @@ async fn refuse_sealed(connection: &mut PgConnection, sealing: &Sealing, known: 
     }
 }
 
+/// A connection whose owner has just gone, this command's own look at the schema among them, counts for a moment.
 async fn refuse_beside_servers(connection: &mut PgConnection) -> Result<(), RestoreError> {
-    match restore::connections_of_servers(connection).await? {
-        0 => Ok(()),
-        connections => Err(RestoreError::ServersRun { connections }),
+    let mut looks_left = LOOKS_AT_CONNECTIONS;
+    loop {
+        match restore::connections_of_servers(connection).await? {
+            0 => return Ok(()),
+            _ if looks_left > 0 => looks_left -= 1,
+            connections => return Err(RestoreError::ServersRun { connections }),
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
 
