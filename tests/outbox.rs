@@ -359,6 +359,7 @@ async fn a_cancel_does_not_wait_behind_settles_that_hang() {
     const PLACES: usize = 4;
     let options = WorldOptions::default()
         .with("FAIRCROSS__WALLET__CONCURRENCY_PER_AGENT", PLACES)
+        .with("FAIRCROSS__WALLET__CALL_TIMEOUT_MS", 60_000)
         .with("FAIRCROSS__WALLET__RETRY_SCHEDULE_S", "0,0,0,0,0,0,0,0,1")
         .with("FAIRCROSS__WALLET__DEBIT_WITHIN_MS", 2_000);
     let (world, server) = world_with(options).await;
@@ -370,13 +371,22 @@ async fn a_cancel_does_not_wait_behind_settles_that_hang() {
         player.bet("10.00", "EASY").await.ok();
         player.walk_and_cash_out(0).await;
     }
-    let hanging = "select count(*) || ' ' || coalesce(sum(attempts), 0) from outbox where action = 'settle' and lease_token is not null";
+    let answered = "select count(*) from wallet_audit where action = 'settle'";
+    let hanging = "select count(*) from outbox where action = 'settle' and lease_token is not null";
     wait_for("the operator holds as many settles as it may have", async || {
-        let now = world.ask_database(hanging).await;
-        if now.starts_with(&format!("{PLACES} ")) { Ok(()) } else { Err(now) }
+        let mut counts = Vec::new();
+        for (question, at_least) in [(answered, 2 * PLACES), (hanging, PLACES)] {
+            let count: usize = world.ask_database(question).await.parse().expect("a count");
+            counts.push((count, at_least));
+        }
+        if counts.iter().all(|(count, at_least)| count >= at_least) {
+            Ok(())
+        } else {
+            Err(format!("{counts:?}"))
+        }
     })
     .await;
-    let before = world.ask_database(hanging).await;
+    let before = world.ask_database(answered).await;
     world.operator.order(json!({ "bet": { "kind": "drop_after", "count": 1 } })).await;
     world
         .player(&server)
@@ -391,7 +401,7 @@ async fn a_cancel_does_not_wait_behind_settles_that_hang() {
         if done == "0" { Err(done) } else { Ok(()) }
     })
     .await;
-    assert_eq!(world.ask_database(hanging).await, before, "the settles still hang");
+    assert_eq!(world.ask_database(answered).await, before, "the settles still hang");
     world.operator.clear_faults().await;
     world.close().await;
 }
