@@ -24,6 +24,4 @@ update outbox set debit_is_over_at = planned.at
 
 -- Rows are claimed for one operator after the other, and the backlog of one is not read for another.
 drop index outbox_due;
--- Settles and cancels of one operator are queues of their own. A number, because PostgreSQL rewrites "= false" into a condition that no
--- index fits.
-create index outbox_due_by_queue on outbox (agent_id, ((action = 'cancelBet')::integer), due_at) where state = 'open';
+create index outbox_due_by_agent on outbox (agent_id, due_at) where state = 'open';

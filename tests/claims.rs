@@ -306,6 +306,7 @@ fn options(claim: &Value) -> Vec<String> {
         let value = match value {
             Value::Null => continue,
             Value::String(text) => text.clone(),
+            Value::Array(lanes) if lanes.is_empty() => "none".to_owned(),
             Value::Array(lanes) => lanes.iter().map(Value::to_string).collect::<Vec<_>>().join(","),
             other => other.to_string(),
         };

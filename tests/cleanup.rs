@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use faircross::clock::Clock;
 use faircross::jobs::{Job, NoOverlap, Outcome, instants, job, keep_alarm, run_once};
-use faircross::ledger::misdated;
+use faircross::ledger::{archive, misdated};
 use faircross::play::Context;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -395,6 +395,40 @@ async fn every_server_tells_how_much_is_owed() {
         })
         .await;
     }
+}
+
+/// A call that was dated by a clock that ran ahead stays, and what comes after it does not wait for the next day.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_misdated_call_does_not_end_the_clean_up() {
+    let world = World::new(WorldOptions::default()).await;
+    let calls = "insert into wallet_audit (agent_id, action, message, outcome, duration_ms, at)
+        select 'demo', 'settle', '', 'applied', 1, now() - case n when 2 then interval '0 days' else interval '500 days' end
+        from generate_series(1, 6) as n";
+    world.change_database(calls).await;
+    let mut connection = world.connection().await;
+    let mut after = None;
+    for (rows, looked_at) in [(2, 3), (3, 3), (0, 0)] {
+        let moved = archive::archive_calls(&mut connection, 400, 3, after).await.expect("moved");
+        assert_eq!((moved.rows, moved.looked_at), (rows, looked_at));
+        after = moved.next;
+    }
+    assert_eq!(world.ask_database("select count(*) from wallet_audit").await, "1");
+}
+
+/// Statements that each answer in time are no evidence against PostgreSQL, however long all of them take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_transaction_of_the_clean_up_is_no_outage() {
+    let world = World::new(WorldOptions::default()).await;
+    let context = context_with(&world, &[("FAIRCROSS__DATABASE__STATEMENT_TIMEOUT_MS", "2000")]).await;
+    let many = async |connection: &mut sqlx::PgConnection| {
+        for _ in 0..5 {
+            sqlx::query("select pg_sleep(0.8)").execute(&mut *connection).await?;
+        }
+        Ok(())
+    };
+    context.ledger.run_long(many).await.expect("each of them answered in time");
+    assert!(context.ledger.is_healthy());
+    assert!(context.ledger.run(many).await.is_err(), "a player does not wait for so long");
 }
 
 #[tokio::test(flavor = "multi_thread")]

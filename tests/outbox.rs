@@ -431,3 +431,58 @@ async fn a_call_that_found_no_place_is_no_attempt() {
     world.operator.clear_faults().await;
     world.close().await;
 }
+
+/// An operator whose secrets this server cannot open keeps nobody else's calls waiting, and its own wait for a server that can.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_cannot_be_called_from_here_holds_up_no_other() {
+    let world = World::new(resting_jobs().with("FAIRCROSS__WALLET__RETRY_SCHEDULE_S", "0,3600")).await;
+    world.add_agent("other", "other-cert", &world.operator.url(), &[]).await;
+    let mut server = world.start_server().await;
+    world
+        .operator
+        .order(json!({ "settle": { "kind": "refuse", "status": "9998" } }))
+        .await;
+    for (agent_id, certificate) in [("demo", "demo-cert"), ("other", "other-cert")] {
+        let player = world.player_named(&server, agent_id, certificate, "somebody").await;
+        player.bet("10.00", "EASY").await.ok();
+        player.walk_and_cash_out(0).await;
+    }
+    let owed = "select string_agg(agent_id || ' ' || state || ' ' || attempts || ' ' || (lease_token is null), ', ' order by agent_id)
+        from outbox where action = 'settle'";
+    wait_for("both are put off", async || {
+        let owed = world.ask_database(owed).await;
+        if owed == "demo open 1 true, other open 1 true" {
+            Ok(())
+        } else {
+            Err(owed)
+        }
+    })
+    .await;
+    server.kill().await;
+    world.operator.clear_faults().await;
+    let sealed = "(select certificate_sealed from agents where agent_id = 'other')";
+    world
+        .change_database(&format!(
+            "create table kept as select certificate_sealed from agents where agent_id = 'demo';
+             update agents set certificate_sealed = {sealed} where agent_id = 'demo'"
+        ))
+        .await;
+    let drain = job("quick-retries").expect("in the schedule");
+    assert_eq!(run_once(&context(&world).await, drain, &NoOverlap::default()).await, Outcome::Done);
+    wait_for("the other operator is paid", async || {
+        let owed = world.ask_database(owed).await;
+        if owed == "demo open 1 true, other done 2 true" {
+            Ok(())
+        } else {
+            Err(owed)
+        }
+    })
+    .await;
+    world
+        .change_database(
+            "update agents set certificate_sealed = (select certificate_sealed from kept) where agent_id = 'demo'; drop table kept",
+        )
+        .await;
+    let _server = world.start_server().await;
+    world.close().await;
+}

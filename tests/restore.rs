@@ -277,6 +277,15 @@ async fn a_restore_that_is_killed_is_run_again() {
     drill.check().await;
 }
 
+/// A server is killed at this point of a cash-out.
+async fn cash_out_and_die_at(point: &str, world: &World, player: &Player) {
+    let mut server = world.start_server_killed_at(point).await;
+    let player = player.at(&server);
+    let cash_out = player.request(reqwest::Method::POST, "/api/game/cashout").json(&json!({}));
+    let _ = player.try_send(cash_out).await;
+    assert!(server.wait_until_ended().await, "it is killed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_was_decided_stands() {
     let (world, mut server) = World::with_server().await;
@@ -285,17 +294,7 @@ async fn an_end_that_was_decided_stands() {
     world.wait_until_quiet().await;
     server.kill().await;
     let copy = world.copy_database().await;
-    let mut server = world.start_server_killed_at("K9").await;
-    let _ = player
-        .at(&server)
-        .try_send(
-            player
-                .at(&server)
-                .request(reqwest::Method::POST, "/api/game/cashout")
-                .json(&json!({})),
-        )
-        .await;
-    assert!(server.wait_until_ended().await, "it is killed");
+    cash_out_and_die_at("K9", &world, &player).await;
     world.put_back(&copy).await;
     let (code, bill) = restore(&world, &[]).await;
     assert_eq!(code, 0, "{bill}");
@@ -311,11 +310,14 @@ async fn a_running_server_that_finds_the_record_behind_decides_nothing() {
     let (world, mut server) = World::with_server().await;
     let player = world.player(&server).await;
     player.stand_on("10.00", "EASY", 0).await;
+    let repeats = world.player(&server).await;
+    let repeated = repeats.bet_body("10.00", "EASY").await;
+    repeats.try_bet_with_key(&repeated, "one").await.expect("answered").ok();
     world.wait_until_quiet().await;
     server.kill().await;
     let copy = world.copy_database().await;
     let server = world.start_server().await;
-    let player = player.at(&server);
+    let (player, repeats) = (player.at(&server), repeats.at(&server));
     // A bet that the copy does not have.
     world.player(&server).await.stand_on("10.00", "EASY", 0).await;
     wait_until_marked(&world).await;
@@ -338,6 +340,9 @@ async fn a_running_server_that_finds_the_record_behind_decides_nothing() {
         let answer = player.post(path, body).await;
         assert_eq!(answer.status, 503, "{path}: {}", answer.body);
     }
+    // What stands in an open round may end it.
+    let answer = repeats.try_bet_with_key(&repeated, "one").await.expect("answered");
+    assert_eq!(answer.status, 503, "a bet that is repeated: {}", answer.body);
     drop(server);
     wait_for("it can be restored", async || {
         let (code, text) = restore(&world, &[]).await;

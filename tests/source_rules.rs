@@ -57,11 +57,11 @@ const ROUTING: [&str; 4] = [
 ];
 
 /// Ways to start work that a worker's runtime takes with it when it ends; `Context::spawn` is the one that does not.
-const SPAWNS: [&str; 5] = ["tokio::spawn(", "task::spawn(", "spawn_local(", "rt::spawn(", "tasks.spawn"];
+const SPAWNS: [&str; 5] = ["tokio::spawn(", "task::spawn(", "spawn_local(", "rt::spawn(", "tracker.spawn"];
 
 /// Who may use them, how often, and why.
 const SPAWNS_ALLOWED: [(&str, usize, &str); 4] = [
-    ("src/play/context.rs", 1, "it is what all others use"),
+    ("src/play/under_way.rs", 1, "it is what all others use"),
     (
         "src/live/connection.rs",
         2,
@@ -170,7 +170,7 @@ fn a_line_that_breaks_a_rule_is_noticed() {
         ),
         ("src/http/seeds.rs", r#"routes.route("/hidden", web::get().to(hidden))"#),
         ("src/play/settle.rs", "tokio::spawn(async move {})"),
-        ("src/play/settle.rs", "context.tasks.spawn(async move {})"),
+        ("src/play/settle.rs", "self.tracker.spawn(async move {})"),
         ("src/http/health.rs", "actix_web::rt::spawn(async move {})"),
         ("src/play/context.rs", "self.tasks.spawn_on(work, &self.main); tokio::spawn(other)"),
     ] {

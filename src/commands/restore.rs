@@ -68,7 +68,7 @@ pub async fn run(options: RestoreOptions) -> Result<ExitCode, Failure> {
         chance: Chance,
         clock: Clock::with_offset_ms(settings.clock.offset_ms),
         payload: &game_payload(&settings),
-        second_cancel_after_bet_s: i64::try_from(wallet.debit_within_ms.div_ceil(1000) + wallet.second_cancel_after_s)?,
+        second_cancel_after_bet_s: i64::try_from(wallet.debit_is_over_after_s())?,
         ledgers: &ledgers,
         without_ledger: &options.without_ledger.iter().cloned().collect::<BTreeSet<_>>(),
     };

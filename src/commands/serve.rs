@@ -106,7 +106,7 @@ async fn drain(context: &Context, door: &Door) {
     let finished = async {
         door.close().await;
         // Only now: the last request may have begun a call.
-        context.tasks.wait().await;
+        context.tasks.finished().await;
     };
     if tokio::time::timeout(patience, finished).await.is_err() {
         let _ = tokio::time::timeout(LAST_STATEMENTS, deliver::give_leases_back(context)).await;

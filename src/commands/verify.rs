@@ -1,14 +1,30 @@
 //! `faircross verify`: checks a round offline, with nothing but what was shown before the bet and revealed after it.
 
+use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use super::Failure;
-use crate::game::claim::Published;
-use crate::game::claim::RawClaim;
+use crate::game::claim::{Published, RawClaim};
 use crate::game::configuration::GameConfiguration;
 use crate::game::hazards::Anchor;
-use crate::game::proof::{self, PlayedUnder, Proof, Verdict};
+use crate::game::proof::{self, Proof, Verdict};
+
+/// Lanes, as they are written on a command line.
+#[derive(Clone, Debug)]
+pub struct Columns(Vec<u8>);
+
+impl FromStr for Columns {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 /// What is claimed of the round.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,9 +57,9 @@ pub struct VerifyOptions {
     /// it the beacon cannot be checked to its end.
     #[arg(long)]
     pub published_anchor: Option<String>,
-    /// The lanes that were shown as collisions, separated by commas.
-    #[arg(long, value_delimiter = ',')]
-    pub collision_columns: Option<Vec<u8>>,
+    /// The lanes that were shown as collisions, separated by commas; "none" where there was none.
+    #[arg(long)]
+    pub collision_columns: Option<Columns>,
     /// The SHA-256 of the configuration that the round names.
     #[arg(long)]
     pub config_hash: Option<String>,
@@ -92,14 +108,10 @@ pub fn run(options: VerifyOptions) -> Result<ExitCode, Failure> {
         claim.published = Published::Anchor { anchor, at_unix_ms: None };
     }
     let is_another = claim.config_hash.as_deref().is_some_and(|hash| hash != configuration.hash());
-    let played_under = if is_another && !is_given {
-        PlayedUnder::Unknown
-    } else {
-        PlayedUnder::Known(&configuration)
-    };
-    let proof = proof::verify_under(&claim, played_under);
+    let is_at_hand = is_given || !is_another;
+    let proof = proof::verify_under(&claim, is_at_hand.then_some(&configuration));
     print(&proof);
-    if matches!(played_under, PlayedUnder::Unknown) {
+    if !is_at_hand {
         println!("give --configuration: --config-hash is not the built-in one's");
     }
     Ok(match (proof.verdict, proof.first_mismatch()) {
@@ -133,7 +145,7 @@ fn raw_claim(options: VerifyOptions) -> RawClaim {
         hashed_server_seed: options.hashed_server_seed,
         hazard_epoch: options.hazard_epoch,
         anchor: options.anchor,
-        collision_columns: options.collision_columns,
+        collision_columns: options.collision_columns.map(|columns| columns.0),
         config_version: None,
         config_hash: options.config_hash,
         bet_amount: options.bet_amount,
@@ -158,5 +170,20 @@ fn print(proof: &Proof) {
     }
     for missing in &proof.unchecked {
         println!("unchecked {}: {}", missing.name, missing.why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Columns;
+
+    #[test]
+    fn a_road_without_hazards_can_be_stated() {
+        let columns = |text: &str| text.parse().map(|Columns(lanes)| lanes).ok();
+        assert_eq!(columns("none"), Some(Vec::new()));
+        assert_eq!(columns("5,12,28"), Some(vec![5, 12, 28]));
+        for unreadable in ["", "5,", "None", "256", "-1", "5 12"] {
+            assert_eq!(columns(unreadable), None, "{unreadable:?}");
+        }
     }
 }

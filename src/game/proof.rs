@@ -90,46 +90,26 @@ struct Computed {
     columns: Option<Vec<u8>>,
 }
 
-/// What a verifier knows of the configuration under which a round was played.
-#[derive(Clone, Copy)]
-pub enum PlayedUnder<'a> {
-    /// It is the one that the claim, or the verifier's own record, names; or the claim names none, and it is the one in force.
-    Known(&'a GameConfiguration),
-    /// The claim names one that is not at hand.
-    Unknown,
-}
-
-impl PlayedUnder<'_> {
-    fn configuration(&self) -> Option<&GameConfiguration> {
-        match self {
-            Self::Known(configuration) => Some(configuration),
-            Self::Unknown => None,
-        }
-    }
-}
-
 /// Recomputes a round under the configuration that it is known to have, and compares it with what is claimed.
 pub fn verify(claim: &Claim, configuration: &GameConfiguration) -> Proof {
-    verify_under(claim, PlayedUnder::Known(configuration))
+    verify_under(claim, Some(configuration))
 }
 
-/// Recomputes a round and compares it with what is claimed, as far as its configuration is known.
-pub fn verify_under(claim: &Claim, played_under: PlayedUnder<'_>) -> Proof {
+/// The same with the configuration that the round names, or `None` where it is not at hand: what rests on it is then listed.
+pub fn verify_under(claim: &Claim, configuration: Option<&GameConfiguration>) -> Proof {
     let round_key = round_key(&claim.server_seed, &claim.user_seed, claim.nonce, &claim.hazard_seed);
     let computed = Computed {
         commitment: claim.server_seed.commitment(),
-        columns: played_under
-            .configuration()
-            .map(|configuration| collision_columns(&round_key, configuration.paytable(claim.difficulty).thresholds())),
+        columns: configuration.map(|configuration| collision_columns(&round_key, configuration.paytable(claim.difficulty).thresholds())),
         round_key,
     };
     let mut findings = vec![
         report_form(),
         check_commitment(claim.hashed_server_seed.as_ref(), &computed.commitment),
-        check_configuration(claim.config_hash.as_deref(), played_under),
+        check_configuration(claim.config_hash.as_deref(), configuration),
     ];
     findings.extend(check_beacon(claim));
-    findings.extend(check_what_rests_on(played_under, claim, computed.columns.as_deref()));
+    findings.extend(check_what_rests_on(configuration, claim, computed.columns.as_deref()));
     findings.extend(claim.user_seed_fresh.map(|claimed| check_freshness(claimed, claim.recorded_fresh)));
     Proof::of(computed, findings)
 }
@@ -156,12 +136,12 @@ fn check_commitment(claimed: Option<&Commitment>, computed: &Commitment) -> Find
     )
 }
 
-fn check_configuration(claimed: Option<&str>, played_under: PlayedUnder<'_>) -> Finding {
+fn check_configuration(claimed: Option<&str>, configuration: Option<&GameConfiguration>) -> Finding {
     const NAME: &str = "configuration_matches_hash";
     let Some(claimed) = claimed else {
         return Finding::missing(NAME, "the claim has no configHash");
     };
-    let PlayedUnder::Known(configuration) = played_under else {
+    let Some(configuration) = configuration else {
         return Finding::missing(NAME, "the configuration that the round names is not at hand");
     };
     Finding::compared(
@@ -173,8 +153,8 @@ fn check_configuration(claimed: Option<&str>, played_under: PlayedUnder<'_>) -> 
 }
 
 /// Columns, stake, end and payment: under another configuration than the round's they would be called wrong where they are right.
-fn check_what_rests_on(played_under: PlayedUnder<'_>, claim: &Claim, columns: Option<&[u8]>) -> Vec<Finding> {
-    if let (PlayedUnder::Known(configuration), Some(columns)) = (played_under, columns) {
+fn check_what_rests_on(configuration: Option<&GameConfiguration>, claim: &Claim, columns: Option<&[u8]>) -> Vec<Finding> {
+    if let (Some(configuration), Some(columns)) = (configuration, columns) {
         let mut findings = vec![check_columns(claim.collision_columns.as_deref(), columns)];
         findings.extend(proof_of_end::check(claim, configuration, columns));
         return findings;

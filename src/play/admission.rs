@@ -118,3 +118,13 @@ pub fn unreachable(error: LiveError) -> Refusal {
         _ => Refusal::Unavailable,
     }
 }
+
+/// While the record cannot be written no end could be made durable, and on one that lacks bets none may be: whatever could end a round
+/// is refused, all alike, before its script runs.
+pub(super) fn refuse_while_unwritable(context: &Context) -> Result<(), Refusal> {
+    if context.ledger.is_healthy() && !context.record_watch.forbids_play() {
+        Ok(())
+    } else {
+        Err(Refusal::Unavailable)
+    }
+}

@@ -11,18 +11,11 @@ use crate::play::context::{Context, Player, call_timeout, endpoint};
 use crate::play::deliver::record_of;
 use crate::play::kept_answers::CHANGING_FOR;
 use crate::play::place_bet::unwritable;
+use crate::play::view::Balance;
 use crate::play::{Refusal, accounts};
 use crate::wallet::message::get_balance_message;
 use crate::wallet::status::is_definite_refusal;
 use crate::wallet::{Action, Attempt, Outcome};
-
-/// What the operator says that the player has.
-#[derive(Clone, Debug)]
-pub struct Balance {
-    pub currency: String,
-    /// With the currency's decimals.
-    pub balance: String,
-}
 
 /// The balance, as the operator tells it now or told it within the last second: a page that asks several times at once, or
 /// several pages, are one call.
@@ -33,7 +26,12 @@ pub async fn balance(context: &Arc<Context>, player: &Player) -> Result<Balance,
     admit(context, player).await?;
     let (shared, asked) = (Arc::clone(context), player.clone());
     let asking = async move { ask(&shared, &asked).await };
-    let answer = context.kept.balances.of(&player.id).get(context, asking, |_| CHANGING_FOR).await;
+    let answer = context
+        .kept
+        .balances
+        .of(&player.id)
+        .get(&context.tasks, context.clock, asking, |_| CHANGING_FOR)
+        .await;
     answer.unwrap_or(Err(Refusal::Unavailable))
 }
 

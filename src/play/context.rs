@@ -7,10 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -26,7 +24,7 @@ use crate::play::kept_answers::{ABSENT_FOR, KeptAnswers};
 use crate::play::known_rounds::KnownRounds;
 use crate::play::leases::Leases;
 use crate::play::record_mark::{self, Watch};
-use crate::play::under_way;
+use crate::play::under_way::Tasks;
 use crate::settings::{Secrets, Settings};
 use crate::wallet::message::GamePayload;
 use crate::wallet::{AgentEndpoint, BodyEncoding, WalletClient, WalletClientError, WalletSettings};
@@ -54,7 +52,7 @@ pub struct Context {
     /// The configuration under which new rounds begin.
     pub configuration: Arc<Configuration>,
     /// Work that goes on when its request is gone; awaited when the server drains.
-    pub tasks: TaskTracker,
+    pub tasks: Tasks,
     /// The server is about to end: balancers are told so, and everything is still served.
     pub draining: CancellationToken,
     /// Nothing new begins: jobs claim no more, idle connections are closed.
@@ -69,8 +67,6 @@ pub struct Context {
     pub deliveries: Deliveries,
     /// The rows of the outbox that this server is sending.
     pub leases: Leases,
-    /// Where work goes on when its request is gone.
-    main: Handle,
     configurations: RwLock<HashMap<i32, Arc<Configuration>>>,
     agents: RwLock<HashMap<AgentId, Arc<Agent>>>,
     chains: RwLock<HashMap<u64, Arc<Chain>>>,
@@ -142,10 +138,9 @@ impl Context {
             payload,
             configurations: RwLock::new(HashMap::from([(version, Arc::clone(&configuration))])),
             configuration,
-            tasks: TaskTracker::new(),
+            tasks: Tasks::on_this_runtime(),
             draining: CancellationToken::new(),
             shutdown: CancellationToken::new(),
-            main: Handle::current(),
             known_rounds: KnownRounds::default(),
             record_watch: Watch::default(),
             kept: KeptAnswers::new(clock),
@@ -194,19 +189,13 @@ impl Context {
         Ok(())
     }
 
-    /// Starts work that goes on when its request is gone, on the main runtime: a worker's runtime ends with its worker, and takes
-    /// what runs there with it in the middle of a call. A drain waits for it. What the request holds is held until it is done.
+    /// Starts work that goes on when its request is gone, see [`Tasks::spawn`].
     pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let held = under_way::held();
-        let work = async move {
-            let _held = held;
-            work.await
-        };
-        self.tasks.spawn_on(work, &self.main)
+        self.tasks.spawn(work)
     }
 
     /// How often one player may ask.

@@ -95,25 +95,24 @@ pub fn soon(context: &Arc<Context>) {
 /// Returns how many rows were claimed; their sends go on.
 ///
 /// # Errors
-/// When the record cannot be asked.
+/// When the record cannot be asked. What cannot be claimed for one queue is no reason to leave out the others.
 pub async fn drain(context: &Arc<Context>) -> Result<usize, LedgerError> {
     let due = context.ledger.run(async |connection| outbox::queues_due(connection).await).await?;
-    let mut claimed_rows = 0;
+    let (mut claimed_rows, mut failed) = (0, None);
     for queue in due {
-        claimed_rows += drain_queue(context, &queue).await?;
+        match drain_queue(context, &queue).await {
+            Ok(rows) => claimed_rows += rows,
+            Err(error) => failed = Some(error),
+        }
     }
-    Ok(claimed_rows)
+    failed.map_or(Ok(claimed_rows), Err)
 }
 
 async fn drain_queue(context: &Arc<Context>, queue: &Queue) -> Result<usize, LedgerError> {
     if context.shutdown.is_cancelled() {
         return Ok(0);
     }
-    let Some(endpoint) = endpoint_of(context, &queue.agent_id).await?.map(Arc::new) else {
-        tracing::error!(
-            agent = queue.agent_id,
-            "calls are owed to an operator that cannot be called from here"
-        );
+    let Some(endpoint) = endpoint_of(context, &queue.agent_id).await else {
         return Ok(0);
     };
     let rights = context.deliveries.of(queue, context.settings.wallet.concurrency_per_agent);
@@ -136,7 +135,7 @@ async fn drain_queue(context: &Arc<Context>, queue: &Queue) -> Result<usize, Led
         let delivery = Delivery {
             retry: (leased.row.attempts > 1).then(|| retries.one()),
             queue: queue.clone(),
-            endpoint: Arc::clone(&endpoint),
+            endpoint: endpoint.clone(),
             rights: Arc::clone(&rights),
             _permit: permit,
         };
@@ -169,7 +168,7 @@ async fn claim(context: &Context, queue: &Queue, rows: usize) -> Result<Vec<Leas
 /// What one delivery holds until its call has ended.
 struct Delivery {
     queue: Queue,
-    endpoint: Arc<AgentEndpoint>,
+    endpoint: AgentEndpoint,
     rights: Arc<Rights>,
     /// Of a row that was sent before, its part of the budget.
     retry: Option<Retries>,
@@ -265,18 +264,31 @@ pub async fn give_leases_back(context: &Context) {
 /// Sends a row that was born claimed and records what came of it.
 pub async fn deliver_first(context: &Context, row: &Claimed, token: &str) {
     match endpoint_of(context, &row.agent_id).await {
-        Ok(Some(endpoint)) => drop(deliver(context, &endpoint, row, token).await),
-        Ok(None) | Err(_) => note_unsent(context, row, token).await,
+        Some(endpoint) => drop(deliver(context, &endpoint, row, token).await),
+        None => note_unsent(context, row, token).await,
     }
 }
 
-/// Where this server calls an operator; `None` where it cannot.
-async fn endpoint_of(context: &Context, agent_id: &str) -> Result<Option<AgentEndpoint>, LedgerError> {
-    let Ok(agent_id) = AgentId::parse(agent_id) else {
-        return Ok(None);
+/// Where this server calls an operator. `None`, and a line in the log: it cannot, as when it cannot open the operator's secrets. Other
+/// servers may.
+async fn endpoint_of(context: &Context, agent_id: &str) -> Option<AgentEndpoint> {
+    let agent = match AgentId::parse(agent_id) {
+        Ok(agent_id) => context.agent(&agent_id).await,
+        Err(_) => Ok(None),
     };
-    let agent = context.agent(&agent_id).await?;
-    Ok(agent.and_then(|agent| endpoint(&agent)))
+    let (endpoint, error) = match agent {
+        Ok(agent) => (agent.and_then(|agent| endpoint(&agent)), None),
+        Err(error) => (None, Some(error)),
+    };
+    if endpoint.is_none() {
+        let error = error.map(|error| error.to_string());
+        tracing::error!(
+            agent = agent_id,
+            error,
+            "calls are owed to an operator that cannot be called from here"
+        );
+    }
+    endpoint
 }
 
 async fn deliver(context: &Context, endpoint: &AgentEndpoint, row: &Claimed, token: &str) -> Sending {
@@ -415,7 +427,7 @@ pub async fn review(context: &Context) -> Result<u64, LedgerError> {
         .run(async |connection| outbox::hand_over_aged(connection, seconds(wallet.human_after_s)).await)
         .await?;
     let schedule_s: Vec<i64> = wallet.retry_schedule_s.iter().copied().map(seconds).collect();
-    let debit_is_over_within_s = seconds(wallet.debit_within_ms.div_ceil(1_000).saturating_add(wallet.second_cancel_after_s));
+    let debit_is_over_within_s = seconds(wallet.debit_is_over_after_s());
     let misdated = context
         .ledger
         .run(async |connection| misdated::recall(connection, seconds(wallet.lease_s), &schedule_s, debit_is_over_within_s).await)

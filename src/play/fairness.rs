@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::game::claim::RawClaim;
-use crate::game::claim::{Claim, Published};
+use crate::game::claim::{Claim, Published, RawClaim};
 use crate::game::hazards::{Anchor, Epoch};
 use crate::game::proof::{self, Proof};
 use crate::ledger::{configurations, history};

@@ -15,6 +15,7 @@ use crate::live::{HazardRecord, LiveError, Publish};
 use crate::play::context::Context;
 use crate::play::kept_answers::{ABSENT_FOR, CHANGING_FOR, FOR_EVER};
 use crate::play::place_bet::unwritable;
+use crate::play::view::ChainView;
 use crate::play::{Refusal, admission};
 
 /// The road of one difficulty as everybody may see it.
@@ -23,16 +24,6 @@ pub struct HazardsView {
     pub record: HazardRecord,
     /// The published anchor of the epoch's day.
     pub anchor: String,
-}
-
-/// What is public of a day's chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainView {
-    pub date: NaiveDate,
-    pub anchor: String,
-    pub published_at: DateTime<Utc>,
-    /// Link 17,279, from which all others follow; only when the day is over.
-    pub seed: Option<String>,
 }
 
 /// Why a road could not be published.
@@ -230,7 +221,7 @@ pub async fn chain(context: &Arc<Context>, date: NaiveDate) -> Result<ChainView,
     refuse_too_many_days(context, date, kept.is_at_hand(&date, context.clock))?;
     let shared = Arc::clone(context);
     let reading = async move { read_chain(&shared, date).await };
-    let found = kept.of(&date).get(context, reading, life_of_chain).await;
+    let found = kept.of(&date).get(&context.tasks, context.clock, reading, life_of_chain).await;
     found.unwrap_or(Err(Refusal::Unavailable))?.ok_or(NOT_FOUND)
 }
 
@@ -321,7 +312,12 @@ pub async fn anchor_of_epoch(context: &Arc<Context>, epoch: u64) -> Result<Optio
         let found = shared.ledger.run(async |connection| chains::anchor(connection, date).await).await;
         found.map_err(unwritable)
     };
-    let found = context.kept.anchors.of(&epoch.day()).get(context, reading, life_of_anchor).await;
+    let found = context
+        .kept
+        .anchors
+        .of(&epoch.day())
+        .get(&context.tasks, context.clock, reading, life_of_anchor)
+        .await;
     found.unwrap_or(Err(Refusal::Unavailable))
 }
 

@@ -31,7 +31,11 @@ impl Health {
 pub async fn health(context: &Arc<Context>) -> Health {
     let live = Arc::clone(context);
     let asking = async move { live.live.fitness().await };
-    let fitness = context.kept.fitness.get(context, asking, |_| FITNESS_FOR).await;
+    let fitness = context
+        .kept
+        .fitness
+        .get(&context.tasks, context.clock, asking, |_| FITNESS_FOR)
+        .await;
     Health {
         redis: fitness.unwrap_or_else(|| Err(LiveError::Unreachable("it was not asked".to_owned()))),
         postgres: context.ledger.is_healthy() && !context.record_watch.forbids_play(),

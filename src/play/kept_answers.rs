@@ -15,11 +15,9 @@ use crate::clock::Clock;
 use crate::game::player::{AgentId, PlayerId};
 use crate::ledger::chains::PublishedAnchor;
 use crate::live::LiveError;
-use crate::play::Refusal;
-use crate::play::balance::Balance;
-use crate::play::context::Context;
-use crate::play::hazards::ChainView;
-use crate::play::lobby::OnlineCount;
+use crate::play::refusal::Refusal;
+use crate::play::under_way::Tasks;
+use crate::play::view::{Balance, ChainView, OnlineCount};
 
 /// How long it is remembered that there is no such thing.
 pub const ABSENT_FOR: Duration = Duration::from_secs(2);
@@ -115,18 +113,17 @@ impl<T> Default for Shared<T> {
 impl<T: Clone + Send + 'static> Shared<T> {
     /// The kept answer; else what `ask` says, which is kept for the `life` that it has. The asking goes on when the one who caused
     /// it has hung up: whoever resets connections causes no more questions than whoever waits. `None`: the server is ending.
-    pub async fn get<F>(&self, context: &Context, ask: F, life: fn(&T) -> Duration) -> Option<T>
+    pub async fn get<F>(&self, tasks: &Tasks, clock: Clock, ask: F, life: fn(&T) -> Duration) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let mut kept = Arc::clone(&self.0).lock_owned().await;
-        let clock = context.clock;
         if let Some((until, answer)) = kept.as_ref()
             && clock.monotonic() < *until
         {
             return Some(answer.clone());
         }
-        let asking = context.spawn(async move {
+        let asking = tasks.spawn(async move {
             let answer = ask.await;
             *kept = Some((clock.monotonic() + life(&answer), answer.clone()));
             answer

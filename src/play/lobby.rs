@@ -9,6 +9,7 @@ use crate::play::admission::{admit, unreachable};
 use crate::play::context::{Configuration, Context, Player};
 use crate::play::kept_answers::CHANGING_FOR;
 use crate::play::place_bet::unwritable;
+use crate::play::view::OnlineCount;
 
 /// A user counts as online for so long after the last request, in milliseconds.
 const ONLINE_FOR_MS: u64 = 5 * 60 * 1_000;
@@ -62,13 +63,6 @@ fn with_limit(mut rules: CurrencyRules, limit_minor: Option<i64>) -> CurrencyRul
     rules
 }
 
-/// How many signed-in users were heard of lately. Real counts only.
-#[derive(Clone, Debug)]
-pub struct OnlineCount {
-    pub total: u64,
-    pub game_mode: BTreeMap<String, u64>,
-}
-
 /// The users online at all agents, counted once a second at most.
 ///
 /// # Errors
@@ -76,7 +70,11 @@ pub struct OnlineCount {
 pub async fn online(context: &Arc<Context>) -> Result<OnlineCount, Refusal> {
     let shared = Arc::clone(context);
     let counting = async move { count_online(&shared).await };
-    let counted = context.kept.online.get(context, counting, |_| CHANGING_FOR).await;
+    let counted = context
+        .kept
+        .online
+        .get(&context.tasks, context.clock, counting, |_| CHANGING_FOR)
+        .await;
     counted.unwrap_or(Err(Refusal::Unavailable))
 }
 

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use crate::game::bet_state::BetState;
 use crate::game::money::Amount;
 use crate::ledger::history::{self, BetRow};
-use crate::play::admission::{admit, admit_by_record};
+use crate::play::admission::{admit, admit_by_record, refuse_while_unwritable};
 use crate::play::bet_order::BetRequest;
 use crate::play::context::{Context, Player};
 use crate::play::place_bet::{LONGEST_BET_PAUSE_MS, refusal_of_status, unwritable};
 use crate::play::round::{stake_of, view_of_ended_bet};
-use crate::play::take_step::refuse_while_unwritable;
 use crate::play::view::RoundView;
 use crate::play::{Refusal, recover};
 

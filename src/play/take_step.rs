@@ -9,7 +9,7 @@ use crate::game::bet_state::BetState;
 use crate::ledger::history::{self, BetRow};
 use crate::live::{Caller, GateRefusal, LiveError, Move, NamedRound, ReadSession, Session};
 use crate::play::Refusal;
-use crate::play::admission::{caller, refused, through_gate};
+use crate::play::admission::{caller, refuse_while_unwritable, refused, through_gate};
 use crate::play::context::{Context, Player};
 use crate::play::place_bet::unwritable;
 use crate::play::recover::{self, Restored};
@@ -151,16 +151,6 @@ fn refusal_of(moved: &Move) -> Option<GateRefusal> {
         | Move::Standing(_)
         | Move::Safe { .. }
         | Move::Ended(_) => None,
-    }
-}
-
-/// While the record cannot be written no end could be made durable, so no step is decided (nor on one that lacks bets): all are refused alike, before
-/// their script runs.
-pub(super) fn refuse_while_unwritable(context: &Context) -> Result<(), Refusal> {
-    if context.ledger.is_healthy() && !context.record_watch.forbids_play() {
-        Ok(())
-    } else {
-        Err(Refusal::Unavailable)
     }
 }
 

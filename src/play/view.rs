@@ -1,6 +1,8 @@
-//! What a player is told of a round and of a past bet, before it becomes JSON.
+//! What players and strangers are told, before it becomes JSON.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use crate::game::difficulty::Difficulty;
@@ -86,4 +88,29 @@ pub struct SeedsView {
     pub commitment: String,
     pub next_commitment: String,
     pub nonce: u64,
+}
+
+/// What the operator says that the player has.
+#[derive(Clone, Debug)]
+pub struct Balance {
+    pub currency: String,
+    /// With the currency's decimals.
+    pub balance: String,
+}
+
+/// What is public of a day's chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainView {
+    pub date: NaiveDate,
+    pub anchor: String,
+    pub published_at: DateTime<Utc>,
+    /// Link 17,279, from which all others follow; only when the day is over.
+    pub seed: Option<String>,
+}
+
+/// How many signed-in users were heard of lately. Real counts only.
+#[derive(Clone, Debug)]
+pub struct OnlineCount {
+    pub total: u64,
+    pub game_mode: BTreeMap<String, u64>,
 }

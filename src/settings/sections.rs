@@ -122,6 +122,13 @@ pub struct WalletSettings {
     pub allow_private_callbacks: bool,
 }
 
+impl WalletSettings {
+    /// How long after its intent a debit can be on its way at most, in seconds: then the second cancel goes out.
+    pub fn debit_is_over_after_s(&self) -> u64 {
+        self.debit_within_ms.div_ceil(1_000).saturating_add(self.second_cancel_after_s)
+    }
+}
+
 /// `[recovery]`: what brings every bet to its end.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -56,7 +56,7 @@ struct State {
     era: u64,
     latest: VecDeque<Verdict>,
     /// Whether it closed after a trial and a whole row has not come yet: a few answers are no recovery.
-    is_convalescent: bool,
+    is_recovering: bool,
     /// In parts of a retry, see [`RETRY_TAKES`].
     budget: u32,
     trickled: Instant,
@@ -89,7 +89,7 @@ impl Breaker {
             phase: Phase::Closed,
             era: 0,
             latest: VecDeque::with_capacity(limits.calls),
-            is_convalescent: false,
+            is_recovering: false,
             budget: SAVED_RETRIES * RETRY_TAKES,
             trickled: clock.monotonic(),
         };
@@ -187,7 +187,7 @@ impl Breaker {
 
     /// Half of the latest calls were not carried out, or too few are known since it was left alone.
     fn is_failing(&self, state: &State) -> bool {
-        if state.is_convalescent {
+        if state.is_recovering {
             return true;
         }
         let bad = state.latest.iter().filter(|verdict| **verdict != Verdict::Done).count();
@@ -218,7 +218,7 @@ impl Breaker {
                     (true, Verdict::Failed) => state.begin(open),
                     (true, _) => {
                         state.begin(Phase::Closed);
-                        state.is_convalescent = true;
+                        state.is_recovering = true;
                     }
                     // As many failed as were answered: nothing more is tried, and nothing is proven.
                     (false, _) if is_last => state.begin(open),
@@ -230,7 +230,7 @@ impl Breaker {
                     state.latest.pop_front();
                 }
                 state.latest.push_back(verdict);
-                state.is_convalescent &= state.latest.len() < self.limits.calls;
+                state.is_recovering &= state.latest.len() < self.limits.calls;
                 let failed = state.latest.iter().filter(|verdict| **verdict == Verdict::Failed).count();
                 if state.latest.len() >= self.limits.calls && failed * 100 >= self.limits.failures_percent * self.limits.calls {
                     state.begin(open);
@@ -259,7 +259,7 @@ impl State {
         self.phase = phase;
         self.era += 1;
         self.latest.clear();
-        self.is_convalescent = false;
+        self.is_recovering = false;
     }
 
     fn add(&mut self, parts: u32) {

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::address::{AddressRefused, check_callback_url};
 use super::answer::{self, Defect, Subject};
 use super::breaker::{Retries, Verdict};
-use super::connections::{Connections, builder, keep_alive};
+use super::connections::{Connections, client, keep_alive};
 use super::guard::{Guard, Guards, NoPlace, Place};
 use super::outgoing::{Fate, OutgoingBody};
 use super::signature::{SIGNATURE_HEADER, signature};
@@ -77,13 +77,9 @@ impl WalletClient {
         // Whoever installed a provider first keeps it; the error says no more than that.
         let _ = ring::default_provider().install_default();
         let rest = Duration::from_millis(settings.idle_connection_ms);
-        let spare = builder(&settings, rest).build().or_else(|error| {
-            tracing::warn!(%error, "no root certificates were found: https callbacks will fail");
-            builder(&settings, rest).tls_certs_only([]).build()
-        })?;
         Ok(Self {
             http: Arc::default(),
-            spare,
+            spare: client(&settings, rest)?,
             guards: Arc::default(),
             settings,
             clock,

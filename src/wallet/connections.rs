@@ -28,12 +28,7 @@ impl Connections {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         clients
             .entry(rest)
-            .or_insert_with(|| {
-                // Without root certificates a client can still call plain http.
-                let made = builder(settings, rest).build();
-                made.or_else(|_| builder(settings, rest).tls_certs_only([]).build())
-                    .unwrap_or_else(|_| spare.clone())
-            })
+            .or_insert_with(|| client(settings, rest).unwrap_or_else(|_| spare.clone()))
             .clone()
     }
 }
@@ -55,8 +50,19 @@ pub(super) fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// A client without proxy, redirects and retries, whose connections rest no longer than this.
-pub(super) fn builder(settings: &WalletSettings, rest: Duration) -> reqwest::ClientBuilder {
+/// A client without proxy, redirects and retries, whose connections rest no longer than this. Without root certificates it can still
+/// call plain http.
+///
+/// # Errors
+/// When it cannot be built either way.
+pub(super) fn client(settings: &WalletSettings, rest: Duration) -> reqwest::Result<Client> {
+    builder(settings, rest).build().or_else(|error| {
+        tracing::warn!(%error, "no root certificates were found: https callbacks will fail");
+        builder(settings, rest).tls_certs_only([]).build()
+    })
+}
+
+fn builder(settings: &WalletSettings, rest: Duration) -> reqwest::ClientBuilder {
     let kept = if rest.is_zero() {
         0
     } else {

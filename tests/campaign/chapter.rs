@@ -478,16 +478,22 @@ impl Chapter {
         if !self.setting.locks {
             self.report.bets_with_locks_off += comparison.bets;
         }
-        self.report.answers_compared += comparison.compared;
-        self.report.unconfirmed_but_placed += comparison.unconfirmed_but_placed;
-        self.report.ended_below_what_was_shown_after_redis_lost_writes += comparison.below_what_was_shown;
         for (reason, count) in comparison.ended_by {
             *self.report.rounds_ended_by.entry(reason).or_default() += count;
         }
+        self.report.chapters += 1;
+        self.tally_table().await;
+    }
+
+    /// Counts what was told at the table, before the chapter ends or everybody sits down at another one.
+    pub async fn tally_table(&mut self) {
+        let comparison = self.table.transcript.compare(&self.world).await;
+        self.report.answers_compared += comparison.compared;
+        self.report.unconfirmed_but_placed += comparison.unconfirmed_but_placed;
+        self.report.ended_below_what_was_shown_after_redis_lost_writes += comparison.below_what_was_shown;
         let transcript = &self.table.transcript;
         self.report.repeats += transcript.repeats.load(Ordering::Relaxed);
         self.report.walked_back_after_redis_lost_writes += transcript.walked_back.load(Ordering::Relaxed);
-        self.report.chapters += 1;
     }
 
     /// After a violation: what the servers said, and what both sides wrote of every call.

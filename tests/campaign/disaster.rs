@@ -17,6 +17,7 @@ const POINTS: [&str; 5] = ["R1", "R2", "R3", "R4", "R5"];
 impl Chapter {
     /// Rounds are open when the copy is made, and others when the copy takes the place of what was written since.
     pub async fn put_back_an_old_copy(&mut self, dice: &mut Dice) {
+        self.tally_table().await;
         self.play_past_a_copy(dice).await;
         let restored = AssertUnwindSafe(self.restore(dice)).catch_unwind().await;
         if restored.is_err() {
@@ -53,6 +54,9 @@ impl Chapter {
         self.fleet.kill_all().await;
         if let Err(hang) = crowd.go_home().await {
             self.note(&Episode::Restore, &hang);
+        }
+        for unexpected in self.table.transcript.take_unexpected() {
+            self.note(&Episode::Restore, &unexpected);
         }
         self.postgres_executes(&format!("drop database {world} with (force)")).await;
         self.postgres_executes(&format!("alter database {copy} rename to {world}")).await;

@@ -101,6 +101,11 @@ impl Transcript {
         self.unexpected.lock().expect("not poisoned").push(text);
     }
 
+    /// What no careful client could make sense of since this was asked last.
+    pub fn take_unexpected(&self) -> Vec<String> {
+        std::mem::take(&mut self.unexpected.lock().expect("not poisoned"))
+    }
+
     /// Holds all that was told so far against the rows.
     pub async fn compare(&self, world: &World) -> Comparison {
         let mut connection = world.connection().await;
@@ -129,7 +134,7 @@ impl Transcript {
                 comparison.violations.push(format!("{difference}: told {told:?}"));
             }
         }
-        comparison.violations.append(&mut self.unexpected.lock().expect("not poisoned"));
+        comparison.violations.append(&mut self.take_unexpected());
         comparison
     }
 

@@ -6,7 +6,7 @@ use faircross::game::difficulty::Difficulty;
 use faircross::game::fairness::{Commitment, HazardSeed, Nonce, ServerSeed, UserSeed};
 use faircross::game::hazards::{Anchor, Chain, EPOCHS_PER_DAY, Epoch};
 use faircross::game::money::{Amount, Coefficient, payout};
-use faircross::game::proof::{PlayedUnder, Verdict, verify, verify_under};
+use faircross::game::proof::{Verdict, verify, verify_under};
 use faircross::game::round::EndReason;
 
 /// A round that has ended, with everything that was shown of it.
@@ -207,7 +207,7 @@ fn nothing_is_wrong_because_of_another_configuration() {
         claim
     };
     for claim in [claim.clone(), wrong_if_known(&claim)] {
-        let proof = verify_under(&claim, PlayedUnder::Unknown);
+        let proof = verify_under(&claim, None);
         let unchecked: Vec<&str> = proof.unchecked.iter().map(|missing| missing.name).collect();
         assert_eq!(
             (proof.verdict, unchecked, proof.collision_columns),
@@ -215,7 +215,7 @@ fn nothing_is_wrong_because_of_another_configuration() {
         );
     }
     claim.server_seed = ServerSeed::from_bytes([4; 32]);
-    let proof = verify_under(&claim, PlayedUnder::Unknown);
+    let proof = verify_under(&claim, None);
     let name = proof.first_mismatch().map(|check| check.name);
     assert_eq!(name, Some("server_seed_matches_commitment"), "the rest is checked");
 }

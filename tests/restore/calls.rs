@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{restore, state_at_operator, state_of};
+use super::{cash_out_and_die_at, restore, state_at_operator, state_of};
 use crate::world::{Player, Server, World, WorldOptions, wait_for};
 
 /// A bet whose server died before the debit left: PENDING, and unknown to the operator.
@@ -50,11 +50,7 @@ async fn a_call_that_left_after_the_copy_was_made_is_known_to_the_operator() {
     let player = world.player(&server).await;
     let round = player.stand_on("10.00", "EASY", 0).await;
     server.kill().await;
-    let mut server = world.start_server_killed_at("K10").await;
-    let killed = player.at(&server);
-    let cash_out = killed.request(reqwest::Method::POST, "/api/game/cashout").json(&json!({}));
-    let _ = killed.try_send(cash_out).await;
-    assert!(server.wait_until_ended().await, "it is killed");
+    cash_out_and_die_at("K10", &world, &player).await;
     // The copy was made before the first attempt.
     let unsent =
         "update outbox set may_have_left = false, lapsed_claims = 0, attempts = 0, lease_token = null, leased_until = null, due_at = now()";
