@@ -12,10 +12,12 @@
 //! come already is answered.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -30,16 +32,24 @@ const LONGEST_STALL: Duration = Duration::from_secs(20);
 /// While the server ends, a connection that has not said a word yet may take so long to say it.
 const FIRST_WORD: Duration = Duration::from_secs(1);
 
-/// A connection that can be ended with all that was not sent.
-pub trait Abrupt {
+/// What a connection is asked beyond reading and writing.
+pub trait Socket {
     /// From now on closing it discards what was not sent and tells the other side so.
     fn close_abruptly(&self);
+
+    /// Whether the system holds bytes for us, also those that the runtime has not been told of yet. Takes none of them.
+    fn has_bytes(&self) -> bool;
 }
 
-impl Abrupt for TcpStream {
+impl Socket for TcpStream {
     fn close_abruptly(&self) {
         // If it fails, the system's own deadline for unacknowledged bytes is left.
         let _ = self.set_zero_linger();
+    }
+
+    fn has_bytes(&self) -> bool {
+        // The system itself is asked, because the runtime answers from what it heard when it last waited for events.
+        matches!(SockRef::from(self).peek(&mut [MaybeUninit::uninit()]), Ok(1))
     }
 }
 
@@ -66,7 +76,7 @@ impl Alarm {
 }
 
 /// A connection with the patience described above.
-pub struct Patient<T: Abrupt> {
+pub struct Patient<T: Socket> {
     connection: T,
     clock: Clock,
     limits: Limits,
@@ -97,7 +107,7 @@ enum State {
     Over,
 }
 
-impl<T: Abrupt> Patient<T> {
+impl<T: Socket> Patient<T> {
     /// With the patience that every connection has, until `ending`.
     pub fn new(connection: T, clock: Clock, ending: CancellationToken) -> Self {
         let limits = Limits {
@@ -155,6 +165,10 @@ impl<T: Abrupt> Patient<T> {
                 self.state = State::Waiting { until };
             }
         }
+        if self.connection.has_bytes() {
+            // The runtime is about to be told, and then reads them.
+            return false;
+        }
         if self.state == State::Answered {
             self.state = State::Over;
         }
@@ -183,7 +197,7 @@ impl<T: Abrupt> Patient<T> {
     }
 }
 
-impl<T: Abrupt> Drop for Patient<T> {
+impl<T: Socket> Drop for Patient<T> {
     fn drop(&mut self) {
         if self.stalled.is_some() {
             self.connection.close_abruptly();
@@ -191,7 +205,7 @@ impl<T: Abrupt> Drop for Patient<T> {
     }
 }
 
-impl<T: AsyncRead + Abrupt + Unpin> AsyncRead for Patient<T> {
+impl<T: AsyncRead + Socket + Unpin> AsyncRead for Patient<T> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.is_over(context) {
             return Poll::Ready(Ok(()));
@@ -213,7 +227,7 @@ impl<T: AsyncRead + Abrupt + Unpin> AsyncRead for Patient<T> {
     }
 }
 
-impl<T: AsyncWrite + Abrupt + Unpin> AsyncWrite for Patient<T> {
+impl<T: AsyncWrite + Socket + Unpin> AsyncWrite for Patient<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.connection).poll_write(context, bytes);
         self.written(written, context)
@@ -240,8 +254,10 @@ impl<T: AsyncWrite + Abrupt + Unpin> AsyncWrite for Patient<T> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::io::Write as _;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::TcpListener;
     use tokio::time::{sleep, timeout};
 
     use super::*;
@@ -250,9 +266,13 @@ mod tests {
 
     thread_local!(static ABRUPTLY_CLOSED: Cell<u32> = const { Cell::new(0) });
 
-    impl Abrupt for DuplexStream {
+    impl Socket for DuplexStream {
         fn close_abruptly(&self) {
             ABRUPTLY_CLOSED.set(ABRUPTLY_CLOSED.get() + 1);
+        }
+
+        fn has_bytes(&self) -> bool {
+            false
         }
     }
 
@@ -365,5 +385,24 @@ mod tests {
             ending.cancel()
         });
         assert_eq!(read.expect("woken").expect("read"), 0);
+    }
+
+    #[tokio::test]
+    async fn at_the_end_bytes_that_the_runtime_has_not_heard_of_count() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let mut caller = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let (connection, _) = listener.accept().await.expect("accepted");
+        let ending = CancellationToken::new();
+        let mut server = Patient::new(connection, Clock::default(), ending.clone());
+        caller.write_all(b"ask").expect("sent");
+        assert_eq!(server.read(&mut [0; 8]).await.expect("read"), 3);
+        server.write_all(b"answer").await.expect("sent");
+        assert!(timeout(SHORT / 3, server.read(&mut [0; 8])).await.is_err(), "nothing has come");
+        // In one go: the runtime, which has this thread alone, cannot wait for events between these.
+        caller.write_all(b"again").expect("sent");
+        ending.cancel();
+        assert_eq!(server.read(&mut [0; 8]).await.expect("read"), 5);
+        server.write_all(b"answer").await.expect("sent");
+        assert_eq!(server.read(&mut [0; 8]).await.expect("idle"), 0);
     }
 }
