@@ -3,7 +3,7 @@
 
 use sqlx::Executor as _;
 
-use crate::world::World;
+use crate::world::{Player, World};
 
 /// What an intent writes into a bet.
 const VALUES: &str = "agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor, configuration_version, max_lane, \
@@ -189,4 +189,60 @@ async fn no_term_of_a_bet_and_no_part_of_a_message_can_be_changed() {
         "a new column is a term, or named here"
     );
     world.close().await;
+}
+
+/// While a transaction is held open PostgreSQL removes nothing of what was replaced since, however often it cleans up.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_transaction_that_is_held_open_a_bet_reads_no_more_than_before() {
+    const ROUNDS: u64 = 100;
+    let (world, server) = World::with_server().await;
+    let player = world.player(&server).await;
+    player.win_on_lane("10.00", "EASY", 0).await;
+    let before = blocks_read_by_a_bet(&world, &player).await;
+
+    let mut holder = world.connection().await;
+    let held = "begin isolation level repeatable read; select from players";
+    holder.execute(held).await.expect("a snapshot");
+    for _ in 0..ROUNDS {
+        player.win_on_lane("10.00", "EASY", 0).await;
+    }
+    let behind = blocks_read_by_a_bet(&world, &player).await;
+    assert!(
+        behind < before + ROUNDS / 2,
+        "{behind} blocks after {ROUNDS} rounds, {before} before"
+    );
+    holder.execute("rollback").await.expect("let go");
+    world.wait_until_settled().await;
+    world.close().await;
+}
+
+/// How many blocks PostgreSQL looks at to take one more bet of this player, with all its rules. It is not taken.
+async fn blocks_read_by_a_bet(world: &World, player: &Player) -> u64 {
+    let newest = |table: &str| {
+        let user_id = &player.user_id;
+        format!("(select * from {table} where agent_id = 'demo' and user_id = '{user_id}' order by nonce desc limit 1)")
+    };
+    // All but the seeds and their nonce are those of the bet before.
+    let chosen = VALUES.split(", ").map(|column| match column {
+        "nonce" | "commitment" | "next_commitment" | "server_seed_sealed" => format!("in_force.{column}"),
+        _ => format!("last.{column}"),
+    });
+    let chosen = chosen.collect::<Vec<_>>().join(", ");
+    let (bets, seeds) = (newest("bets"), newest("player_seeds"));
+    let insert = format!(
+        "explain (analyze, buffers, format json)
+         insert into bets (bet_id, {VALUES}) select gen_random_uuid(), {chosen} from {bets} as last, {seeds} as in_force"
+    );
+    let mut connection = world.connection().await;
+    let mut blocks = 0;
+    // The second time it has read what a connection reads once.
+    for _ in 0..2 {
+        connection.execute("begin").await.expect("a transaction");
+        let insert = sqlx::query_scalar(sqlx::AssertSqlSafe(insert.clone()));
+        let plan: serde_json::Value = insert.fetch_one(&mut connection).await.expect("a plan");
+        connection.execute("rollback").await.expect("undone");
+        let of_kind = |kind: &str| plan[0]["Plan"][kind].as_u64().expect("a count");
+        blocks = of_kind("Shared Hit Blocks") + of_kind("Shared Read Blocks");
+    }
+    blocks
 }
