@@ -3,7 +3,7 @@
 
 use sqlx::Executor as _;
 
-use crate::world::{Player, World};
+use crate::world::{Player, World, wait_for};
 
 /// What an intent writes into a bet.
 const VALUES: &str = "agent_id, user_id, game_code, currency, decimal_places, difficulty, stake_minor, configuration_version, max_lane, \
@@ -212,6 +212,51 @@ async fn behind_a_transaction_that_is_held_open_a_bet_reads_no_more_than_before(
         "{behind} blocks after {ROUNDS} rounds, {before} before"
     );
     holder.execute("rollback").await.expect("let go");
+    world.wait_until_settled().await;
+    world.close().await;
+}
+
+/// The statistics are right and mislead: one row for each of sixteen players, in a large index.
+#[tokio::test(flavor = "multi_thread")]
+async fn seeds_that_were_deleted_are_not_walked_past() {
+    const DELETED: u64 = 20_000;
+    const ROUNDS: u64 = 20;
+    let (world, mut server) = World::with_server().await;
+    let player = world.player(&server).await;
+    player.win_on_lane("10.00", "EASY", 0).await;
+    let mut holder = world.connection().await;
+    let held = "begin isolation level repeatable read; select from players";
+    holder.execute(held).await.expect("a snapshot");
+    let spent = format!(
+        "set session_replication_role = replica;
+         insert into player_seeds
+             select agent_id, case number % 16 when 0 then user_id else 'other' || number % 16 end, nonce - number, server_seed_sealed, commitment, next_server_seed_sealed, next_commitment, user_seed
+             from player_seeds, generate_series(1, {DELETED}) as number;
+         delete from player_seeds where nonce < (select max(nonce) - 15 from player_seeds);
+         analyze player_seeds"
+    );
+    world.change_database(&spent).await;
+    for _ in 0..ROUNDS {
+        player.win_on_lane("10.00", "EASY", 0).await;
+    }
+    server.signal("TERM");
+    assert!(!server.wait_until_ended().await, "it ends by itself");
+    // Its sessions tell what they read when they end.
+    wait_for("the server's sessions have ended", async || {
+        let others = "select count(*) from pg_stat_activity where datname = current_database() and backend_type = 'client backend'
+                          and pid <> pg_backend_pid() and backend_xmin is null";
+        match &*world.ask_database(others).await {
+            "0" => Ok(()),
+            others => Err(others.to_owned()),
+        }
+    })
+    .await;
+    let read = "select idx_tup_read from pg_stat_user_indexes where indexrelname = 'player_seeds_pkey'";
+    let read: u64 = world.ask_database(read).await.parse().expect("a count");
+    assert!(read < ROUNDS * 50, "{read} entries of the index were read in {ROUNDS} rounds");
+    holder.execute("rollback").await.expect("let go");
+    world.change_database("delete from player_seeds where user_id like 'other%'").await;
+    let _next = world.start_server().await;
     world.wait_until_settled().await;
     world.close().await;
 }

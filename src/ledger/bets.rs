@@ -219,9 +219,9 @@ macro_rules! ending {
             + $before
             + r#",
                spent as (
-                   delete from player_seeds using ended
-                   where player_seeds.agent_id = ended.agent_id and player_seeds.user_id = ended.user_id and player_seeds.nonce = ended.nonce
-                   returning ended.agent_id, ended.user_id, ended.nonce, ended.user_seed, next_server_seed_sealed, next_commitment),
+                   delete from player_seeds
+                   where agent_id = (select agent_id from ended) and user_id = (select user_id from ended) and nonce = (select nonce from ended)
+                   returning agent_id, user_id, nonce, (select user_seed from ended) as user_seed, next_server_seed_sealed, next_commitment),
                rotated as (
                    insert into player_seeds (agent_id, user_id, nonce, server_seed_sealed, commitment,
                                              next_server_seed_sealed, next_commitment, user_seed)

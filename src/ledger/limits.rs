@@ -1,6 +1,10 @@
 //! What every session of ours is held to, whatever the server's own settings are. The limits are set after connecting and read
 //! back in a statement of its own: a connection pooler such as PgBouncer drops those that stand among the options of a start,
 //! and one that shares sessions between transactions would lose these.
+//!
+//! One setting is about plans. The newest of a player's rows is at the end of an index, and PostgreSQL finds it in one step. Where a
+//! table has few rows and many that were deleted, it takes a bitmap of all of them for cheaper; `enable_bitmapscan` is off, because
+//! each of our statements follows an index in its order.
 
 use sqlx::PgConnection;
 
@@ -19,7 +23,7 @@ pub struct Session {
 }
 
 /// The settings in the order of the two queries.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "statement_timeout",
     "lock_timeout",
     "idle_in_transaction_session_timeout",
@@ -28,6 +32,7 @@ const NAMES: [&str; 8] = [
     "tcp_keepalives_interval",
     "tcp_keepalives_count",
     "tcp_user_timeout",
+    "enable_bitmapscan",
 ];
 
 /// Sets our limits on a new connection and reads them back.
@@ -41,7 +46,8 @@ pub async fn impose(mut connection: PgConnection, limits: Limits) -> Result<Sess
         "select array[set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
              set_config('idle_in_transaction_session_timeout', '10s', false), set_config('idle_session_timeout', '0', false),
              set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
-             set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10s', false)]",
+             set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10s', false),
+             set_config('enable_bitmapscan', 'off', false)]",
     )
     .bind(limits.statement_timeout_ms.to_string())
     .bind(limits.lock_timeout_ms.to_string())
@@ -68,7 +74,8 @@ impl Session {
                  array[current_setting('statement_timeout'), current_setting('lock_timeout'),
                  current_setting('idle_in_transaction_session_timeout'), current_setting('idle_session_timeout'),
                  current_setting('tcp_keepalives_idle'), current_setting('tcp_keepalives_interval'),
-                 current_setting('tcp_keepalives_count'), current_setting('tcp_user_timeout')]",
+                 current_setting('tcp_keepalives_count'), current_setting('tcp_user_timeout'),
+                 current_setting('enable_bitmapscan')]",
         )
         .persistent(false)
         .fetch_one(&mut self.connection)
@@ -98,7 +105,9 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_not_in_force_is_named() {
-        let set: Vec<String> = ["5s", "1s", "10s", "0", "10", "5", "3", "10s"].map(ToOwned::to_owned).to_vec();
+        let set: Vec<String> = ["5s", "1s", "10s", "0", "10", "5", "3", "10s", "off"]
+            .map(ToOwned::to_owned)
+            .to_vec();
         assert_eq!(lost(&set, &set), "");
         let mut dropped = set.clone();
         dropped[0] = "0".to_owned();
