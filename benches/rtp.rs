@@ -209,7 +209,7 @@ fn print_lanes(difficulty: Difficulty, lanes: &[Lane]) {
     println!();
 }
 
-/// A table for the README: what cashing out on the first, the middle and the last lane returned, and the worst of all lanes.
+/// A table for docs/fairness.md: what cashing out on the first, the middle and the last lane returned, and the worst of all lanes.
 fn print_summary(results: &[(Difficulty, Vec<Lane>)], rounds: u64) {
     println!(
         "| {rounds} rounds each | RTP, first lane | RTP, middle lane | RTP, last lane | survivors, last lane | worst deviation | smallest Poisson tail |"
