@@ -26,6 +26,7 @@ mod outages;
 mod outbox;
 mod parallel;
 mod platform;
+mod pooler;
 mod raw_server;
 mod record_rules;
 mod recovery;

@@ -88,6 +88,26 @@ impl Session {
         let told = format!("{lost}: not in force; a pooler before PostgreSQL must keep a session for each of its clients");
         Err(sqlx::Error::Configuration(told.into()))
     }
+
+    /// PostgreSQL's process that serves it.
+    async fn process(&mut self) -> Result<i32, sqlx::Error> {
+        let process = sqlx::query_scalar("select pg_backend_pid()").persistent(false);
+        process.fetch_one(&mut self.connection).await
+    }
+}
+
+/// Makes sure that two connections which are open at once have a session each. A pooler that shares sessions between transactions
+/// serves both with one, so that limits and prepared statements of one would be the other's.
+///
+/// # Errors
+/// When they share one, or one does not answer.
+pub async fn keep_apart(first: &mut Session, second: &mut Session) -> Result<(), sqlx::Error> {
+    if first.process().await? != second.process().await? {
+        return Ok(());
+    }
+    let told = "two connections share one session; a pooler before PostgreSQL must keep a session for each of its clients \
+                (PgBouncer: pool_mode = session)";
+    Err(sqlx::Error::Configuration(told.into()))
 }
 
 /// The limits that do not read as they were set.

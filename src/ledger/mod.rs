@@ -108,6 +108,18 @@ impl Ledger {
         opened.map(|session| session.connection).map_err(|error| self.observe(error.into()))
     }
 
+    /// Makes sure that each connection has a session of its own, before anything is prepared in one.
+    ///
+    /// # Errors
+    /// When a pooler shares sessions, by name, or PostgreSQL cannot be reached.
+    pub async fn check_sessions(&self) -> Result<(), LedgerError> {
+        let checked = async {
+            let (mut first, mut second) = (self.connections.open().await?, self.connections.open().await?);
+            limits::keep_apart(&mut first, &mut second).await
+        };
+        checked.await.map_err(|error: sqlx::Error| self.observe(error.into()))
+    }
+
     /// Lowers the health flag when `error` says that PostgreSQL cannot be used; hands the error on.
     fn observe(&self, error: LedgerError) -> LedgerError {
         if error.speaks_against_the_record() {

@@ -110,6 +110,7 @@ impl Context {
     /// When PostgreSQL cannot be reached or is not migrated, or a setting or the configuration is wrong. Redis may be down.
     pub async fn start(settings: Settings, secrets: Secrets) -> Result<Arc<Self>, StartError> {
         let ledger = Ledger::connect(&ledger_settings(&settings)?)?;
+        ledger.check_sessions().await?;
         let missing = ledger.missing_migrations().await?;
         if !missing.is_empty() {
             return Err(StartError::Migrations { missing });

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{PATIENCE, Report, ahead_ms, on_agents};
 use crate::clock::Clock;
 use crate::ledger::address::Address;
-use crate::ledger::limits::Limits;
+use crate::ledger::limits::{Limits, keep_apart};
 use crate::ledger::{LedgerError, MIGRATIONS, sessions};
 use crate::settings::{Secrets, Settings};
 
@@ -35,7 +35,7 @@ pub(super) async fn check(report: &mut Report, settings: &Settings, secrets: Opt
     }
 }
 
-/// As the server does: a limit that cannot be put in force fails here, by name.
+/// As the server does: a limit that cannot be put in force, or a session that is not ours alone, fails here, by name.
 pub(super) async fn connect(settings: &Settings) -> Result<PgConnection, sqlx::Error> {
     let address = Address::parse(settings.database.url.expose_secret())
         .map_err(|error| sqlx::Error::Configuration(error.into()))?
@@ -44,7 +44,9 @@ pub(super) async fn connect(settings: &Settings) -> Result<PgConnection, sqlx::E
         statement_timeout_ms: settings.database.statement_timeout_ms,
         lock_timeout_ms: settings.database.lock_timeout_ms,
     };
-    Ok(address.open(limits, PATIENCE).await?.connection)
+    let (mut first, mut second) = (address.open(limits, PATIENCE).await?, address.open(limits, PATIENCE).await?);
+    keep_apart(&mut first, &mut second).await?;
+    Ok(first.connection)
 }
 
 async fn ask_everything(
