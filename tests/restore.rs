@@ -357,6 +357,7 @@ async fn a_running_server_that_finds_the_record_behind_decides_nothing() {
 async fn a_mark_that_is_missing_or_of_another_postgresql_is_named_and_no_more() {
     let (world, mut server) = World::with_server().await;
     world.player(&server).await.win_on_lane("1.00", "EASY", 0).await;
+    world.wait_until_settled().await;
     wait_until_marked(&world).await;
     server.kill().await;
     world.ask_redis(&["DEL", "record-mark"]).await;
