@@ -50,8 +50,8 @@ pub struct Intent<'a> {
 /// row. `None`: the player's row does not allow it (`why_not` says why), and no nonce was taken.
 ///
 /// # Errors
-/// `bets_one_open` when a round is open, `bets_commitment_unique` when two bets came at one moment, `bets_commitment_unrevealed`
-/// when a round ended at this very moment, `bets_idempotency_key` when the key was used.
+/// `bets_one_open` when a round is open, `bets_commitment_unique` or `bets_nonce_unique` when two bets came at one moment,
+/// `bets_commitment_unrevealed` when a round ended at this very moment, `bets_idempotency_key` when the key was used.
 pub async fn record_intent(connection: &mut PgConnection, intent: &Intent<'_>) -> Result<Option<BetRow>, LedgerError> {
     Ok(bet_rows!(
         r#"with player as (

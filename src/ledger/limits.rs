@@ -96,12 +96,12 @@ impl Session {
     }
 }
 
-/// Makes sure that two connections which are open at once have a session each. A pooler that shares sessions between transactions
+/// Checks that two connections which are open at once have a session each. A pooler that shares sessions between transactions
 /// serves both with one, so that limits and prepared statements of one would be the other's.
 ///
 /// # Errors
 /// When they share one, or one does not answer.
-pub async fn keep_apart(first: &mut Session, second: &mut Session) -> Result<(), sqlx::Error> {
+pub async fn check_apart(first: &mut Session, second: &mut Session) -> Result<(), sqlx::Error> {
     if first.process().await? != second.process().await? {
         return Ok(());
     }

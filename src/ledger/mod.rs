@@ -108,14 +108,14 @@ impl Ledger {
         opened.map(|session| session.connection).map_err(|error| self.observe(error.into()))
     }
 
-    /// Makes sure that each connection has a session of its own, before anything is prepared in one.
+    /// Checks that each connection has a session of its own. To be asked before anything is prepared in one.
     ///
     /// # Errors
     /// When a pooler shares sessions, by name, or PostgreSQL cannot be reached.
     pub async fn check_sessions(&self) -> Result<(), LedgerError> {
         let checked = async {
             let (mut first, mut second) = (self.connections.open().await?, self.connections.open().await?);
-            limits::keep_apart(&mut first, &mut second).await
+            limits::check_apart(&mut first, &mut second).await
         };
         checked.await.map_err(|error: sqlx::Error| self.observe(error.into()))
     }

@@ -275,9 +275,11 @@ async fn record_intent(context: &Context, player: &Player, intent: &Intent<'_>) 
         Ok(Some(recorded)) => Ok(recorded),
         Ok(None) => Err(why_not(context, player, intent).await),
         Err(error) => Err(match error.constraint() {
-            // A commitment that is in use is that of the open round, or of one that ended while this statement was under way: the
-            // pair rotates with the end. Which constraint PostgreSQL names is a matter of its order.
-            Some("bets_one_open" | "bets_commitment_unique" | "bets_commitment_unrevealed") => Refusal::ActiveSessionExists,
+            // A commitment or nonce that is in use is that of the open round, or of one that ended while this statement was under
+            // way: both move on with the end. Which constraint PostgreSQL names is a matter of its order.
+            Some("bets_one_open" | "bets_commitment_unique" | "bets_nonce_unique" | "bets_commitment_unrevealed") => {
+                Refusal::ActiveSessionExists
+            }
             Some("bets_idempotency_key") => Refusal::IdempotencyKeyReused,
             _ => unwritable(error),
         }),

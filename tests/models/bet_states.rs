@@ -152,7 +152,7 @@ fn a_record_without_its_triggers_is_noticed() {
     assert!(hold_against_the_model(64, Some("drop trigger bets_update on bets")).is_err());
 }
 
-/// The rule of one open bet stands on three legs.
+/// Each of the three refuses a second open bet.
 const TWO_MAY_BE_OPEN: &str = "alter table bets disable trigger bets_one_open,
     drop constraint bets_nonce_unique, drop constraint bets_commitment_unique";
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{PATIENCE, Report, ahead_ms, on_agents};
 use crate::clock::Clock;
 use crate::ledger::address::Address;
-use crate::ledger::limits::{Limits, keep_apart};
+use crate::ledger::limits::{Limits, check_apart};
 use crate::ledger::{LedgerError, MIGRATIONS, sessions};
 use crate::settings::{Secrets, Settings};
 
@@ -45,7 +45,7 @@ pub(super) async fn connect(settings: &Settings) -> Result<PgConnection, sqlx::E
         lock_timeout_ms: settings.database.lock_timeout_ms,
     };
     let (mut first, mut second) = (address.open(limits, PATIENCE).await?, address.open(limits, PATIENCE).await?);
-    keep_apart(&mut first, &mut second).await?;
+    check_apart(&mut first, &mut second).await?;
     Ok(first.connection)
 }
 
